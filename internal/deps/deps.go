@@ -1,0 +1,27 @@
+package deps
+
+import (
+	_ "github.com/cenkalti/backoff/v4"
+	_ "github.com/go-json-experiment/json/jsontext"
+	_ "github.com/google/uuid"
+	_ "github.com/hashicorp/vault/api"
+	_ "github.com/hashicorp/vault/api/auth/approle"
+	_ "github.com/hashicorp/vault/api/auth/kubernetes"
+	_ "github.com/nats-io/nats-server/v2/server"
+	_ "github.com/nats-io/nats-server/v2"
+	_ "github.com/nats-io/nats.go"
+	_ "github.com/nats-io/nats.go/jetstream"
+	_ "github.com/nats-io/nkeys"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/collectors"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/santhosh-tekuri/jsonschema/v6"
+	_ "github.com/spf13/cobra"
+	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sync/singleflight"
+	_ "golang.org/x/time/rate"
+	_ "pgregory.net/rapid"
+)
