@@ -1,0 +1,120 @@
+package connection
+
+import (
+	"slices"
+	"time"
+)
+
+// Ask is the part of a sync request that chooses the window.
+type Ask struct {
+	Since string // YYYY-MM-DD, or empty
+	Full  bool   // the whole history
+}
+
+// OpenFetch is a fetch under way. It is stored before the first page is asked
+// for, so that a redelivered request reads the same window again and its parts
+// get the same ids.
+type OpenFetch struct {
+	ID        string    `json:"id"`
+	Trigger   string    `json:"trigger"`
+	Since     string    `json:"since,omitempty"` // as asked for; empty = by the marks
+	Until     string    `json:"until"`           // YYYY-MM-DD
+	StartedAt time.Time `json:"started_at"`
+	Full      bool      `json:"full,omitempty"`
+}
+
+// FetchSummary is the last completed fetch.
+type FetchSummary struct {
+	ID           string    `json:"id"`
+	Trigger      string    `json:"trigger"`
+	StartedAt    time.Time `json:"started_at"`
+	FinishedAt   time.Time `json:"finished_at"`
+	Accounts     int       `json:"accounts"`
+	Transactions int       `json:"transactions"`
+}
+
+// AccountMark says how far an account has been read. SyncedAt and SucceededAt
+// are finX's own texts (finx-api: status.synced_at, status.succeeded_at) of the
+// fetch that set the mark; Until is the end of that fetch's window.
+type AccountMark struct {
+	SyncedAt    string `json:"synced_at,omitempty"`
+	SucceededAt string `json:"succeeded_at,omitempty"`
+	Until       string `json:"until,omitempty"`
+}
+
+// OpenFetch returns r with the fetch id under way. A fetch of the same id that
+// is open already stays as it was, with its window and start. A fetch of another
+// id is given up: only one is run at a time, so it belonged to a process that died
+// or to a request that ended in a dead letter.
+func (r Record) OpenFetch(id, trigger string, ask Ask, at time.Time) Record {
+	if r.Fetch != nil && r.Fetch.ID == id {
+		return r
+	}
+	r.Fetch = &OpenFetch{
+		ID: id, Trigger: trigger, Since: ask.Since, Full: ask.Full && ask.Since == "",
+		Until: untilOf(at), StartedAt: at,
+	}
+	return r
+}
+
+// CloseFetch returns r with its open fetch completed: read has a mark an
+// account (Until is filled in here), transactions is the total. Accounts that
+// were not read keep their marks. Without an open fetch r is returned as it is.
+//
+// A fetch with an explicit since that begins after the place an account's mark
+// has reached leaves that mark alone: moving it would skip the days between.
+func (r Record) CloseFetch(at time.Time, read map[string]AccountMark, transactions int) Record {
+	f := r.Fetch
+	if f == nil {
+		return r
+	}
+	for id, m := range read {
+		old, seen := r.Accounts[id]
+		if !f.leavesNoGap(old, seen) {
+			if seen {
+				old.SyncedAt = m.SyncedAt
+				r = r.SetMark(id, old)
+			}
+			continue
+		}
+		m.Until = f.Until
+		r = r.SetMark(id, m)
+	}
+	r.LastFetch = &FetchSummary{
+		ID: f.ID, Trigger: f.Trigger, StartedAt: f.StartedAt, FinishedAt: at,
+		Accounts: len(read), Transactions: transactions,
+	}
+	r.Fetch, r.LastError = nil, nil
+	return r.MarkFetchDone(f.ID)
+}
+
+// leavesNoGap reports whether the window of f begins no later than the place
+// that old has reached.
+func (f OpenFetch) leavesNoGap(old AccountMark, seen bool) bool {
+	if f.Since == "" {
+		return true // by the marks, or everything
+	}
+	since, ok := ParseTimestamp(f.Since)
+	if !ok || !seen {
+		return false
+	}
+	reached, ok := old.reached()
+	return ok && !since.After(reached)
+}
+
+// MarkFetchDone returns r with id as its newest finished fetch.
+func (r Record) MarkFetchDone(id string) Record {
+	done := make([]string, 0, min(len(r.DoneFetches)+1, MaxDoneFetches))
+	done = append(done, id)
+	for _, d := range r.DoneFetches {
+		if d != id && len(done) < MaxDoneFetches {
+			done = append(done, d)
+		}
+	}
+	r.DoneFetches = done
+	return r
+}
+
+// FetchDone reports whether the fetch id is among the finished ones that are
+// still remembered.
+func (r Record) FetchDone(id string) bool { return slices.Contains(r.DoneFetches, id) }
