@@ -52,12 +52,20 @@ func Encode(r Record) ([]byte, error) {
 // Decode reads what Encode wrote. Errors: *VersionError for a higher version,
 // a plain one for anything that is not a whole record.
 func Decode(data []byte) (Record, error) {
+	var head struct {
+		V  int    `json:"v"`
+		ID string `json:"id"`
+	}
+	// The version comes first: a newer layout may not fit Record at all.
+	if err := json.Unmarshal(data, &head); err != nil {
+		return Record{}, fmt.Errorf("connection: decoding record: %w", err)
+	}
+	if head.V > Version {
+		return Record{}, &VersionError{ID: head.ID, Got: head.V}
+	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, fmt.Errorf("connection: decoding record: %w", err)
-	}
-	if r.V > Version {
-		return Record{}, &VersionError{ID: r.ID, Got: r.V}
 	}
 	if err := r.check(); err != nil {
 		return Record{}, fmt.Errorf("connection: decoding record: %w", err)

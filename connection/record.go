@@ -35,6 +35,7 @@ type Record struct {
 	Scope             string    `json:"scope,omitempty"`
 	EstablishedAt     time.Time `json:"established_at,omitzero"`
 	RefreshObtainedAt time.Time `json:"refresh_obtained_at,omitzero"` // the 90 days of the refresh grant count from here
+	EstablishedBy     string    `json:"established_by,omitempty"`     // SHA-256 of the code whose tokens are in custody
 	LastError         *Problem  `json:"last_error,omitempty"`
 
 	Fetch       *OpenFetch             `json:"fetch,omitempty"` // the fetch under way
