@@ -1,0 +1,103 @@
+package events
+
+// The event types, which are also the base names of their subjects. A subject
+// may carry a prefix before and further tokens behind (see Codec).
+const (
+	TypeConnectRequested = "user.connect.requested"
+	TypeCallbackReceived = "callback.received"
+	TypeSyncRequested    = "transactions.sync.requested"
+	TypeErasureRequested = "user.erasure.requested"
+
+	TypeWidgetLinkCreated       = "widget.link.created"
+	TypeConnectionEstablished   = "connection.established"
+	TypeConnectionFailed        = "connection.failed"
+	TypeConnectionExpiring      = "connection.expiring"
+	TypeReauthorizationRequired = "connection.reauthorization.required"
+	TypeConnectionErased        = "connection.erased"
+	TypeTransactionsFetched     = "transactions.fetched"
+	TypeFetchCompleted          = "transactions.fetch.completed"
+	TypeFetchFailed             = "transactions.fetch.failed"
+)
+
+// Subjects that are no event types of their own. A message on a timer subject
+// waits in the timers stream; the broker moves it to the due subject in time.
+const (
+	SubjectTimer     = "finx.timer"
+	SubjectDue       = "finx.due"
+	SubjectTimerSync = SubjectTimer + ".sync" // + "." + connection id
+	SubjectDueSync   = SubjectDue + ".sync"   // + "." + connection id
+	SubjectDLQ       = "dlq"                  // + "." + original subject
+)
+
+// Default names of the streams.
+const (
+	StreamRequests  = "FINX_REQUESTS"
+	StreamCallbacks = "FINX_CALLBACKS"
+	StreamEvents    = "FINX_EVENTS"
+	StreamTimers    = "FINX_TIMERS"
+	StreamDLQ       = "FINX_DLQ"
+)
+
+// Header names. NATS headers are case-sensitive on the wire; this package
+// writes them as given here and reads them in any case.
+const (
+	HeaderMsgID        = "Nats-Msg-Id"
+	HeaderContentType  = "Content-Type"
+	HeaderTraceParent  = "traceparent"
+	HeaderTraceState   = "tracestate"
+	HeaderConnectionID = "Finx-Connection-Id" // on outputs: erasure and replay find them by it
+)
+
+// Content types and the constants of every outgoing event.
+const (
+	ContentTypeStructured = "application/cloudevents+json"
+	ContentTypeJSON       = "application/json"
+	SpecVersion           = "1.0"
+	Source                = "/finx-connector"
+)
+
+// InputTypes returns the types the connector reads.
+func InputTypes() []string {
+	return []string{TypeConnectRequested, TypeCallbackReceived, TypeSyncRequested, TypeErasureRequested}
+}
+
+// OutputTypes returns the types the connector publishes for downstream.
+func OutputTypes() []string {
+	return []string{
+		TypeWidgetLinkCreated, TypeConnectionEstablished, TypeConnectionFailed, TypeConnectionExpiring,
+		TypeReauthorizationRequired, TypeConnectionErased, TypeTransactionsFetched, TypeFetchCompleted, TypeFetchFailed,
+	}
+}
+
+// IsInput reports whether typ is an input type.
+func IsInput(typ string) bool {
+	switch typ {
+	case TypeConnectRequested, TypeCallbackReceived, TypeSyncRequested, TypeErasureRequested:
+		return true
+	}
+	return false
+}
+
+// IsOutput reports whether typ is an output type.
+func IsOutput(typ string) bool {
+	switch typ {
+	case TypeWidgetLinkCreated, TypeConnectionEstablished, TypeConnectionFailed, TypeConnectionExpiring,
+		TypeReauthorizationRequired, TypeConnectionErased, TypeTransactionsFetched, TypeFetchCompleted, TypeFetchFailed:
+		return true
+	}
+	return false
+}
+
+// StreamOf returns the default stream of a type, "" for an unknown one.
+// Callbacks have a stream of their own because their codes die within minutes.
+func StreamOf(typ string) string {
+	switch {
+	case typ == TypeCallbackReceived:
+		return StreamCallbacks
+	case IsInput(typ):
+		return StreamRequests
+	case IsOutput(typ):
+		return StreamEvents
+	}
+	return ""
+}

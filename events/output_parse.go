@@ -1,0 +1,137 @@
+package events
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// ParseOutput reads an event that this program published. Output.Data aliases
+// m.Data: the bytes are the ones that were stored. Only the content counts, not
+// the subject, so replayed copies on other subjects are read as well.
+func ParseOutput(m Message) (Output, error) {
+	o, fe := parseOutput(m)
+	if fe != nil {
+		return Output{}, refuse(fault.Malformed, "an output event", fe)
+	}
+	return o, nil
+}
+
+func parseOutput(m Message) (Output, *FieldError) {
+	obj, fe := parseObject(m.Data, "data")
+	if fe != nil {
+		return Output{}, fe
+	}
+	f := &fields{obj: obj}
+	if version := f.requiredText("specversion", MaxID); version != SpecVersion {
+		f.fail("specversion", "must be %q", SpecVersion)
+	}
+	o := Output{
+		ID:           f.requiredText("id", MaxID),
+		Type:         f.requiredText("type", maxSource),
+		ConnectionID: f.text("subject", maxSource),
+		CausationID:  f.text("causationid", MaxID),
+		ReplayID:     f.text("replayid", MaxID),
+		TraceParent:  f.text(HeaderTraceParent, maxSource),
+		TraceState:   f.text(HeaderTraceState, maxSource),
+	}
+	if !IsOutput(o.Type) {
+		f.fail("type", "is no output of the contract")
+	}
+	if source := f.requiredText("source", maxSource); source != Source {
+		f.fail("source", "must be %s", Source)
+	}
+	if raw := f.text("time", 64); raw != "" {
+		t, ok := parseTime(raw)
+		if !ok {
+			f.fail("time", "must be an RFC 3339 time")
+		}
+		o.Time = t
+	}
+	data, ok := f.value("data")
+	switch {
+	case !ok:
+		f.fail("data", "missing")
+	case data.Kind() != jsontext.KindBeginObject:
+		f.fail("data", "must be an object, is %s", kindName(data.Kind()))
+	}
+	o.Data = data
+	return o, f.err
+}
+
+// DecodeTransactionsFetched reads the data of a transactions.fetched. Account
+// and Transactions alias o.Data and are the bytes finX sent.
+func DecodeTransactionsFetched(o Output) (TransactionsFetched, error) {
+	const what = TypeTransactionsFetched
+	if o.Type != what {
+		return TransactionsFetched{}, refuse(fault.Malformed, what, problem("type", "is not %s", what))
+	}
+	obj, fe := parseObject(o.Data, "data")
+	if fe != nil {
+		return TransactionsFetched{}, refuse(fault.Malformed, what, fe)
+	}
+	f := &fields{obj: obj}
+	d := TransactionsFetched{
+		ConnectionID: f.requiredText("connection_id", MaxID),
+		UserID:       f.text("user_id", MaxUserID),
+		FetchID:      f.requiredText("fetch_id", MaxID),
+		Trigger:      f.text("trigger", MaxID),
+		SyncedAt:     f.text("synced_at", MaxID),
+		Account:      f.container("account", jsontext.KindBeginObject),
+	}
+	if part := f.integer("part", 0, 1<<31-1); part != nil {
+		d.Part = *part
+	}
+	if list := f.container("transactions", jsontext.KindBeginArray); list != nil {
+		d.Transactions = slices.Clip(bytes.TrimSpace(list[1 : len(list)-1]))
+	}
+	d.Window = f.window()
+	d.AccountID = f.accountID(d.Account)
+	if f.err != nil {
+		return TransactionsFetched{}, refuse(fault.Malformed, what, f.err)
+	}
+	return d, nil
+}
+
+// container returns a required object or array, raw.
+func (f *fields) container(name string, kind jsontext.Kind) jsontext.Value {
+	v, ok := f.value(name)
+	if !ok {
+		f.fail(name, "missing")
+		return nil
+	}
+	if v.Kind() != kind {
+		f.fail(name, "must be %s, is %s", kindName(kind), kindName(v.Kind()))
+		return nil
+	}
+	return v
+}
+
+func (f *fields) window() Window {
+	raw := f.container("window", jsontext.KindBeginObject)
+	if raw == nil {
+		return Window{}
+	}
+	obj, fe := parseObject(raw, "window")
+	inner := fields{obj: obj, path: "window/", err: fe}
+	w := Window{Since: inner.text("since", MaxID), Until: inner.text("until", MaxID)}
+	if inner.err != nil {
+		f.err = inner.err
+	}
+	return w
+}
+
+func (f *fields) accountID(account []byte) string {
+	if account == nil {
+		return ""
+	}
+	obj, fe := parseObject(account, "account")
+	inner := fields{obj: obj, path: "account/", err: fe}
+	id := inner.text("account_id", MaxID)
+	if inner.err != nil {
+		f.err = inner.err
+	}
+	return id
+}

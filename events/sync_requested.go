@@ -1,0 +1,86 @@
+package events
+
+import (
+	"time"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// MaxReason is the length of the free text of a sync request.
+const MaxReason = 256
+
+// Trigger says what asked for a fetch.
+const (
+	TriggerCallback = "callback"
+	TriggerSchedule = "schedule"
+	TriggerRequest  = "request"
+	TriggerReplay   = "replay"
+)
+
+// SyncRequested asks for a fetch of one connection.
+type SyncRequested struct {
+	ConnectionID string `json:"connection_id"`
+	Since        string `json:"since,omitempty"` // YYYY-MM-DD, "" = where the last fetch ended
+	Full         bool   `json:"full,omitempty"`
+	Reason       string `json:"reason,omitempty"`
+	// Trigger is set by the connector itself on the requests it sends; "" on
+	// requests from outside, which count as TriggerRequest.
+	Trigger string `json:"trigger,omitempty"`
+}
+
+// DecodeSyncRequested reads the data of a transactions.sync.requested.
+func DecodeSyncRequested(e Envelope) (SyncRequested, error) {
+	f, err := openData(e, TypeSyncRequested)
+	if err != nil {
+		return SyncRequested{}, err
+	}
+	s := SyncRequested{
+		ConnectionID: f.connectionID(true),
+		Since:        f.date("since"),
+		Reason:       f.text("reason", MaxReason),
+		Trigger:      f.text("trigger", MaxReason),
+	}
+	if full := f.boolean("full"); full != nil {
+		s.Full = *full
+	}
+	switch s.Trigger {
+	case "", TriggerCallback, TriggerSchedule, TriggerRequest, TriggerReplay:
+	default:
+		f.fail("trigger", "must be callback, schedule, request or replay")
+	}
+	if f.err != nil {
+		return SyncRequested{}, refuse(fault.Malformed, e.Type, f.err)
+	}
+	return s, nil
+}
+
+// connectionID reads a connection id. Only the canonical form is taken, as it
+// becomes part of subjects, keys and paths.
+func (f *fields) connectionID(required bool) string {
+	const name = "connection_id"
+	id := f.text(name, MaxUserID)
+	if id == "" {
+		if required {
+			f.fail(name, "missing")
+		}
+		return ""
+	}
+	if !IsUUID(id) {
+		f.fail(name, "must be a UUID in lower case")
+		return ""
+	}
+	return id
+}
+
+// date reads a calendar date.
+func (f *fields) date(name string) string {
+	s := f.text(name, MaxReason)
+	if s == "" {
+		return ""
+	}
+	if _, err := time.Parse(time.DateOnly, s); err != nil {
+		f.fail(name, "must be a date like 2026-01-31")
+		return ""
+	}
+	return s
+}
