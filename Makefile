@@ -1,0 +1,91 @@
+# Everything a developer types. Needs Go, git, make and bash; all else is pinned in go.mod and the modules under tools.
+#
+#   T=name     narrows tests, benchmarks or fuzzing to what matches
+#   PKG=./dir  narrows to packages
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PKG ?= ./...
+T ?=
+FUZZTIME ?= 20s
+# More flags for go test, such as TESTFLAGS=-v or TESTFLAGS=-count=1.
+TESTFLAGS ?=
+
+# Packages are tested two at a time: several start servers, and a timeout should mean a hang and not a busy machine.
+gotest = go test -race -shuffle=on -p 2 $(if $(T),-run '$(T)') $(TESTFLAGS)
+programs := finx-connector finx-sandbox finx-local
+modules := . tools/vaultdev tools/lint
+linter := bin/tools/golangci-lint
+scanner := bin/tools/govulncheck
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: bin/finx-local ## the whole job on this machine; ONCE=1 ends after the story, VAULT=1 with a real Vault, BROKER=embedded|process|cluster
+	@exec bin/finx-local
+
+.PHONY: build
+build: ## the three programs, into bin/
+	@for p in $(programs); do tools/build.sh program bin/$$p ./cmd/$$p -buildvcs=auto; done
+
+.PHONY: bin/finx-local
+bin/finx-local: # go build knows best whether it is up to date
+	@tools/build.sh program $@ ./cmd/finx-local
+
+.PHONY: test
+test: test-deps ## all tests with the race detector, on real servers; T= PKG= TESTFLAGS= narrow
+	$(gotest) -timeout 15m $(PKG)
+
+.PHONY: test-long
+test-long: test-deps ## the tests that take minutes as well
+	FINX_TEST_LONG=1 $(gotest) -timeout 60m $(PKG)
+
+# Compiled beforehand, with progress: the packages, and the Vault core that tests start as a process. So the first test
+# that needs it does not spend its timeout on a build.
+.PHONY: test-deps
+test-deps:
+	@tools/build.sh tests '$(PKG)'
+
+.PHONY: bench
+bench: ## benchmarks; T= PKG= narrow
+	go test -run '^$$' -bench '$(or $(T),.)' -benchmem $(TESTFLAGS) $(PKG)
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for FUZZTIME=20s, or the ones that match T=
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $(patsubst %/...,%,$(PKG)) | while IFS=: read -r file func; do \
+		name=$${func#func }; \
+		if [[ $$name =~ $(or $(T),.) ]]; then \
+			echo "$$name in $${file%/*}"; \
+			go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "./$${file%/*}" </dev/null; \
+		fi; \
+	done
+
+.PHONY: lint
+lint: $(linter) $(scanner) ## linters, go vet, tidy modules, known vulnerabilities
+	$(linter) run --allow-parallel-runners $(PKG)
+	cd tools/vaultdev && ../../$(linter) run --allow-parallel-runners ./...
+	go vet $(PKG)
+	@for m in $(modules); do echo "go mod tidy -diff in $$m"; (cd $$m && go mod tidy -diff); done
+	tools/lint/vulnerabilities.sh $(scanner) $(PKG)
+
+.PHONY: fmt
+fmt: $(linter) ## format as the linter wants it
+	$(linter) fmt
+
+.PHONY: golden
+golden: ## draw goldens and generated parts of docs again
+	@for d in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u); do go test $$d -update; done
+
+.PHONY: clean
+clean: ## what was built and the state of `make run`
+	rm -rf bin .local coverage.out
+
+$(linter): tools/lint/go.mod tools/lint/go.sum
+	@cd tools/lint && ../build.sh program ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(scanner): tools/lint/go.mod tools/lint/go.sum
+	@cd tools/lint && ../build.sh program ../../$@ golang.org/x/vuln/cmd/govulncheck
