@@ -1,0 +1,191 @@
+package connectionkv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/finx-connector/finx-connector/connection"
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// bucket speaks the KV protocol of one bucket. jetstream.KeyValue does not do:
+// it reads from any replica, and it cannot renew the TTL of a key (its Update
+// takes no TTL, and deleting and creating again would let another holder in
+// between).
+type bucket struct {
+	js      jetstream.JetStream
+	name    string
+	timeout time.Duration // of one request; the caller's context may be an hour long
+}
+
+// entry is the newest message of a key. Revision 0 means that there never was
+// one; live is false when it is a delete marker.
+type entry struct {
+	value    []byte
+	revision uint64
+	live     bool
+}
+
+// createTries bounds how often a create goes around when delete markers come
+// and go under it.
+const createTries = 4
+
+func (b bucket) subject(key string) string { return b.apiPrefix("") + "$KV." + b.name + "." + key }
+
+// apiPrefix returns the prefix of the JetStream API when the caller's handle
+// has one of its own, otherwise the default given.
+func (b bucket) apiPrefix(otherwise string) string {
+	o := b.js.Options()
+	switch {
+	case o.Domain != "":
+		return "$JS." + o.Domain + ".API."
+	case o.APIPrefix != "" && o.APIPrefix != jetstream.DefaultAPIPrefix:
+		return strings.TrimSuffix(o.APIPrefix, ".") + "."
+	}
+	return otherwise
+}
+
+// read returns the newest message of a key from the leader of the bucket.
+func (b bucket) read(ctx context.Context, key string) (entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	request, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + b.name + "." + key})
+	if err != nil {
+		return entry{}, err
+	}
+	reply, err := b.js.Conn().RequestWithContext(ctx, b.apiPrefix(jetstream.DefaultAPIPrefix)+"STREAM.MSG.GET.KV_"+b.name, request)
+	if err != nil {
+		return entry{}, judgeRead(err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
+			Data     []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return entry{}, judgeRead(err)
+	}
+	switch {
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return entry{}, nil
+	case answer.Error != nil:
+		return entry{}, judgeRead(answer.Error)
+	case answer.Message == nil:
+		return entry{}, judgeRead(errors.New("answer without a message"))
+	}
+	m := answer.Message
+	live, err := isValue(m.Header)
+	if err != nil {
+		return entry{}, judgeRead(err)
+	}
+	return entry{value: m.Data, revision: m.Sequence, live: live}, nil
+}
+
+// isValue reports whether a message with these headers is a value: not a
+// delete or purge marker of a client, nor the server's marker of an expired key.
+func isValue(raw []byte) (bool, error) {
+	if len(raw) == 0 {
+		return true, nil
+	}
+	h, err := nats.DecodeHeadersMsg(raw)
+	if err != nil {
+		return false, err
+	}
+	return h.Get("KV-Operation") == "" && h.Get(jetstream.MarkerReasonHeader) == "", nil
+}
+
+// write stores value if the newest revision of key is expect (0 = none) and
+// returns the new revision. A ttl of 0 keeps the key for ever. Errors:
+// connection.ErrConflict, or one with a verdict of NATS.
+func (b bucket) write(ctx context.Context, key string, value []byte, expect uint64, ttl time.Duration) (uint64, error) {
+	m := &nats.Msg{Subject: b.subject(key), Header: nats.Header{}, Data: value}
+	revision, err := b.publish(ctx, m, expect, ttl)
+	if !fault.IsAmbiguous(err) {
+		return revision, err
+	}
+	// The answer was lost: the value may be there all the same.
+	now, readErr := b.readAfter(ctx, key)
+	switch {
+	case readErr != nil || now.revision == expect:
+		return 0, err // unknown, or not stored so far; a late arrival loses or wins by its own compare-and-set
+	case now.live && bytes.Equal(now.value, value):
+		return now.revision, nil
+	}
+	return 0, conflict()
+}
+
+// create is write for a key that has no value; a delete marker counts as none.
+// It answers connection.ErrExists when there is one.
+func (b bucket) create(ctx context.Context, key string, value []byte, ttl time.Duration) (uint64, error) {
+	var expect uint64
+	for range createTries {
+		revision, err := b.write(ctx, key, value, expect, ttl)
+		if !errors.Is(err, connection.ErrConflict) {
+			return revision, err
+		}
+		now, err := b.read(ctx, key)
+		if err != nil {
+			return 0, err
+		}
+		if now.live {
+			return 0, connection.ErrExists
+		}
+		expect = now.revision
+	}
+	return 0, conflict()
+}
+
+// remove deletes key if its newest revision is expect. The marker that stays
+// goes away after markerTTL, or stays for ever when that is 0.
+func (b bucket) remove(ctx context.Context, key string, expect uint64, markerTTL time.Duration) error {
+	m := &nats.Msg{Subject: b.subject(key), Header: nats.Header{
+		"KV-Operation":      {"PURGE"},
+		jetstream.MsgRollup: {jetstream.MsgRollupSubject},
+	}}
+	_, err := b.publish(ctx, m, expect, markerTTL)
+	if !fault.IsAmbiguous(err) {
+		return err
+	}
+	if now, readErr := b.readAfter(ctx, key); readErr == nil && !now.live {
+		return nil
+	}
+	return err
+}
+
+// settleTimeout bounds the read that follows a lost answer. It has a clock of
+// its own, because the caller's has often just run out.
+const settleTimeout = 2 * time.Second
+
+func (b bucket) readAfter(ctx context.Context, key string) (entry, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return b.read(ctx, key)
+}
+
+func (b bucket) publish(ctx context.Context, m *nats.Msg, expect uint64, ttl time.Duration) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(expect)}
+	if ttl > 0 {
+		opts = append(opts, jetstream.WithMsgTTL(ttl))
+	}
+	ack, err := b.js.PublishMsg(ctx, m, opts...)
+	if err != nil {
+		return 0, judgeWrite(err)
+	}
+	if want := "KV_" + b.name; ack.Stream != want {
+		return 0, fault.Transient(fault.NATS, fmt.Errorf("stored by stream %s, not by %s", ack.Stream, want))
+	}
+	return ack.Sequence, nil
+}

@@ -1,0 +1,81 @@
+package connectionkv
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// The operations, as they are called in the metric.
+const (
+	opGet          = "get"
+	opCreate       = "create"
+	opUpdate       = "update"
+	opDelete       = "delete"
+	opList         = "list"
+	opBindState    = "bind_state"
+	opLookupState  = "lookup_state"
+	opConsumeState = "consume_state"
+	opUnbindState  = "unbind_state"
+	opAcquire      = "acquire"
+	opRenew        = "renew"
+	opRelease      = "release"
+)
+
+// The outcomes. An answer is any other sentinel of this package, and what is
+// wrong with the caller's own value: the store works and says no.
+const (
+	outcomeOK       = "ok"
+	outcomeConflict = "conflict"
+	outcomeAnswer   = "answer"
+	outcomeError    = "error"
+)
+
+// Metrics counts what the Store does. A nil *Metrics counts nothing.
+type Metrics struct {
+	operations *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics of this package with r.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{operations: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "finx_connector_connectionkv_operations_total",
+		Help: "Operations on the KV buckets of connections and leases, by operation and outcome.",
+	}, []string{"operation", "outcome"})}
+	for _, op := range []string{
+		opGet, opCreate, opUpdate, opDelete, opList, opBindState, opLookupState, opConsumeState, opUnbindState,
+		opAcquire, opRenew, opRelease,
+	} {
+		for _, outcome := range []string{outcomeOK, outcomeConflict, outcomeAnswer, outcomeError} {
+			m.operations.WithLabelValues(op, outcome)
+		}
+	}
+	r.MustRegister(m.operations)
+	return m
+}
+
+func (m *Metrics) observe(op string, err error) {
+	if m == nil {
+		return
+	}
+	m.operations.WithLabelValues(op, outcomeOf(err)).Inc()
+}
+
+func outcomeOf(err error) string {
+	switch {
+	case err == nil:
+		return outcomeOK
+	case errors.Is(err, ErrConflict):
+		return outcomeConflict
+	case fault.Of(err) == fault.GiveUp:
+		return outcomeAnswer
+	}
+	for _, answer := range []error{ErrNotFound, ErrExists, ErrLeaseHeld, ErrLeaseLost} {
+		if errors.Is(err, answer) {
+			return outcomeAnswer
+		}
+	}
+	return outcomeError
+}

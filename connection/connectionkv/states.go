@@ -1,0 +1,153 @@
+package connectionkv
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// bindingVersion is the layout of a stored binding.
+const bindingVersion = 1
+
+// binding is the stored form of a StateBinding.
+type binding struct {
+	V            int       `json:"v"`
+	ConnectionID string    `json:"connection_id"`
+	ConsumedAt   time.Time `json:"consumed_at,omitzero"`
+	CodeSHA256   string    `json:"code_sha256,omitempty"`
+}
+
+// stateKey hashes the state: it may have any length and any character, and a
+// list of keys should not be a list of live states.
+func stateKey(state string) string {
+	sum := sha256.Sum256([]byte(state))
+	return "state." + hex.EncodeToString(sum[:])
+}
+
+// BindState says which connection a state parameter was made for, once and for
+// good. Binding it to the same connection again is no error. Errors: ErrStateTaken.
+func (s *Store) BindState(ctx context.Context, state, connectionID string) error {
+	err := s.bindState(ctx, state, connectionID)
+	s.metrics.observe(opBindState, err)
+	if err != nil {
+		return fmt.Errorf("connectionkv: binding the state of %s: %w", printable(connectionID), err)
+	}
+	return nil
+}
+
+func (s *Store) bindState(ctx context.Context, state, connectionID string) error {
+	if state == "" {
+		return fault.Permanent(fault.Malformed, errors.New("state: missing"))
+	}
+	if err := checkToken("connection_id", connectionID); err != nil {
+		return err
+	}
+	value, err := json.Marshal(binding{V: bindingVersion, ConnectionID: connectionID})
+	if err != nil {
+		return err
+	}
+	_, err = s.records.create(ctx, stateKey(state), value, 0)
+	if !errors.Is(err, ErrExists) {
+		return err
+	}
+	b, _, err := s.readBinding(ctx, state)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return conflict() // unbound between the two looks
+	case err != nil:
+		return err
+	case b.ConnectionID != connectionID:
+		return fault.Permanent(fault.Rejected, ErrStateTaken)
+	}
+	return nil
+}
+
+// LookupState returns the binding of a state parameter. Errors: ErrNotFound.
+func (s *Store) LookupState(ctx context.Context, state string) (StateBinding, error) {
+	b, _, err := s.readBinding(ctx, state)
+	s.metrics.observe(opLookupState, err)
+	if err != nil {
+		return StateBinding{}, fmt.Errorf("connectionkv: looking up a state: %w", err)
+	}
+	return StateBinding{ConnectionID: b.ConnectionID, ConsumedAt: b.ConsumedAt, CodeSHA256: b.CodeSHA256}, nil
+}
+
+// consumeTries bounds how often ConsumeState looks again after a conflict. One
+// is enough: a binding is changed once in its life.
+const consumeTries = 3
+
+// ConsumeState marks a state as used by the code with this hash. Consuming it
+// again with the same hash is no error. Errors: ErrNotFound; ErrStateConsumed
+// when another code has used it.
+func (s *Store) ConsumeState(ctx context.Context, state, codeSHA256 string, at time.Time) error {
+	err := s.consumeState(ctx, state, codeSHA256, at)
+	s.metrics.observe(opConsumeState, err)
+	if err != nil {
+		return fmt.Errorf("connectionkv: consuming a state: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) consumeState(ctx context.Context, state, codeSHA256 string, at time.Time) error {
+	if codeSHA256 == "" {
+		return errors.New("no code hash")
+	}
+	for range consumeTries {
+		b, revision, err := s.readBinding(ctx, state)
+		switch {
+		case err != nil:
+			return err
+		case b.CodeSHA256 == codeSHA256:
+			return nil
+		case b.CodeSHA256 != "":
+			return fault.Permanent(fault.Rejected, ErrStateConsumed)
+		}
+		b.ConsumedAt, b.CodeSHA256 = at.UTC(), codeSHA256
+		value, err := json.Marshal(b)
+		if err != nil {
+			return err
+		}
+		if _, err = s.records.write(ctx, stateKey(state), value, revision, 0); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return conflict()
+}
+
+// UnbindState forgets a state parameter; erasure calls it. That there is none
+// is no error.
+func (s *Store) UnbindState(ctx context.Context, state string) error {
+	err := s.records.removeNewest(ctx, stateKey(state))
+	s.metrics.observe(opUnbindState, err)
+	if err != nil {
+		return fmt.Errorf("connectionkv: unbinding a state: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) readBinding(ctx context.Context, state string) (binding, uint64, error) {
+	e, err := s.records.read(ctx, stateKey(state))
+	if err != nil {
+		return binding{}, 0, err
+	}
+	if !e.live {
+		return binding{}, 0, ErrNotFound
+	}
+	var b binding
+	if err := json.Unmarshal(e.value, &b); err != nil {
+		return binding{}, 0, fmt.Errorf("decoding the binding: %w", err)
+	}
+	switch {
+	case b.V > bindingVersion:
+		return binding{}, 0, fmt.Errorf("decoding the binding: version %d is newer than %d, the highest this program reads", b.V, bindingVersion)
+	case b.V < 1 || b.ConnectionID == "":
+		return binding{}, 0, errors.New("decoding the binding: not a whole one")
+	}
+	return b, e.revision, nil
+}
