@@ -1,0 +1,110 @@
+package finx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// refusal makes the error of an answer that is not 2xx.
+func (c *Client) refusal(k call, sentID string, resp *http.Response) error {
+	body := decodeErrorBody(errorBodyBytes(resp))
+	j := judge(k.auth, resp.StatusCode, body)
+	clean := c.scrubber(k)
+	id := clean.requestID(resp.Header.Get(headerRequestID))
+	if id == "" {
+		id = sentID
+	}
+	out := &fault.Error{
+		Verdict: j.verdict, Ambiguous: j.ambiguous, Dependency: fault.FinX,
+		Err: fmt.Errorf("finx: %s: %w", k.doing, &APIError{
+			Op: k.doing, Status: resp.StatusCode, Code: body.code, OAuthError: body.oauth, Group: clean.exact(body.group),
+			Description: clean.line(body.description), Fields: cleanAll(clean, body.fields), RequestID: id, sentinel: j.sentinel,
+		}),
+	}
+	now := time.Now()
+	asked, ok := retryAfter(resp.Header, now)
+	switch {
+	case j.verdict == fault.GiveUp:
+		out.Class, out.Dependency = fault.Rejected, ""
+	case ok && (j.sentinel == nil || j.verdict == fault.WaitUntil):
+		// Any answer that may be repeated and names a time is taken at its word.
+		out.Verdict, out.Until = fault.WaitUntil, now.Add(asked)
+	case j.verdict == fault.WaitUntil && j.wait > 0:
+		out.Until = now.Add(j.wait)
+	case j.verdict == fault.WaitUntil:
+		out.Until = now.Add(c.cfg.ThrottleDefault)
+	}
+	return out
+}
+
+// noAnswer makes the error of an attempt that got no answer at all.
+func (c *Client) noAnswer(ctx, limited context.Context, k call, maybeSent bool, err error) error {
+	// url.Error repeats the whole URL; what is beneath it says what happened.
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err
+	}
+	return broken(ctx, k, k.auth == asGrant && maybeSent, c.quiet(k, limited, err))
+}
+
+// unusable makes the error of a 2xx answer that could not be read or understood.
+// For a token call that is the worst case: finX has done it, and what it gave is
+// lost.
+func (c *Client) unusable(ctx, limited context.Context, k call, resp *http.Response, err error) error {
+	if errors.Is(err, ErrBodyTooLarge) && k.auth != asGrant {
+		return fault.Permanent(fault.Oversize, fmt.Errorf("finx: %s: reading the answer: %w", k.doing, err))
+	}
+	err = fmt.Errorf("reading the answer (status %d): %w", resp.StatusCode, c.quiet(k, limited, plainJSONError(err)))
+	return broken(ctx, k, k.auth == asGrant, err)
+}
+
+// broken judges an attempt that ended without a usable answer. An attempt ended
+// by the caller's context blames nobody.
+func broken(ctx context.Context, k call, ambiguous bool, err error) error {
+	out := &fault.Error{
+		Verdict: fault.Retry, Ambiguous: ambiguous, Dependency: fault.FinX,
+		Err: fmt.Errorf("finx: %s: %w", k.doing, err),
+	}
+	if ctx.Err() != nil {
+		out.Dependency = ""
+	}
+	return out
+}
+
+// quiet returns err in words that are safe: the cause when the context has ended,
+// else its text without secrets.
+func (c *Client) quiet(k call, limited context.Context, err error) error {
+	if limited.Err() != nil {
+		return context.Cause(limited)
+	}
+	clean := c.scrubber(k)
+	_, isOp := errors.AsType[*net.OpError](err)
+	_, isDNS := errors.AsType[*net.DNSError](err)
+	if isOp || isDNS {
+		// These are in the system's words and name the host, whose look is a token's.
+		return &quietError{text: clean.exact(err.Error()), err: err}
+	}
+	return &quietError{text: clean.line(err.Error()), err: err}
+}
+
+// scrubber knows what this call has sent.
+func (c *Client) scrubber(k call) scrubber {
+	secrets := []string{c.cfg.ClientSecret.Reveal(), c.cfg.ClientID + ":" + c.cfg.ClientSecret.Reveal(), k.bearer.Reveal()}
+	for _, s := range k.inBody {
+		secrets = append(secrets, s.Reveal())
+	}
+	return newScrubber(secrets...)
+}
+
+func cleanAll(s scrubber, texts []string) []string {
+	for i, t := range texts {
+		texts[i] = s.exact(t)
+	}
+	return texts
+}

@@ -1,0 +1,77 @@
+package finx
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/finx-connector/finx-connector/internal/secret"
+)
+
+// Lifetimes of an access token that does not say how long it lives, or says
+// something absurd.
+const (
+	defaultExpiresIn = time.Hour
+	maxExpiresIn     = 90 * 24 * time.Hour
+)
+
+// decodeTokens reads the answer of the token endpoint. Only the tokens count:
+// an optional field of a wrong type is ignored, and so is whatever follows the
+// object.
+//
+// A body that breaks off is accepted when both tokens are complete in it. When
+// only the access token is, a new refresh token may have been in the lost rest;
+// pretending there was none would keep the old, dead one.
+func decodeTokens(b []byte) (Tokens, error) {
+	t := Tokens{ExpiresIn: defaultExpiresIn}
+	d := newDecoder(b)
+	err := members(d, func(name string) error {
+		v, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		t.take(name, v)
+		return nil
+	})
+	if err != nil && (t.AccessToken.IsZero() || t.RefreshToken.IsZero()) {
+		return Tokens{}, err
+	}
+	if t.AccessToken.IsZero() {
+		return Tokens{}, fmt.Errorf("%w: no access_token", errShape)
+	}
+	return t, nil
+}
+
+func (t *Tokens) take(name string, v jsontext.Value) {
+	s, _ := text(v)
+	isString := v.Kind() == '"'
+	switch name {
+	case "access_token":
+		if isString {
+			t.AccessToken = secret.New(s)
+		}
+	case "refresh_token":
+		if isString {
+			t.RefreshToken = secret.New(s)
+		}
+	case "token_type":
+		t.TokenType = s
+	case "scope":
+		t.Scope = s
+	case "expires_in":
+		t.ExpiresIn = expiresIn(s)
+	}
+}
+
+// expiresIn reads seconds, as a number or a numeric string.
+func expiresIn(s string) time.Duration {
+	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	if err != nil || math.IsNaN(n) || n <= 0 {
+		return defaultExpiresIn
+	}
+	return time.Duration(min(n, maxExpiresIn.Seconds()) * float64(time.Second))
+}
