@@ -1,0 +1,142 @@
+package vaulttest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// Call sends body (nil for none) as JSON with the root token and returns the
+// decoded answer. A status of 400 or more fails the test.
+func (s *Server) Call(t testing.TB, method, path string, body any) map[string]any {
+	t.Helper()
+	status, answer, err := s.Try(t.Context(), s.Token, method, path, body)
+	if err != nil {
+		t.Fatalf("vaulttest: %s %s: %v", method, path, err)
+	}
+	if status >= http.StatusBadRequest {
+		t.Fatalf("vaulttest: %s %s: status %d: %v", method, path, status, answer["errors"])
+	}
+	return answer
+}
+
+// Try is Call with a token of choice and without a judgement.
+func (s *Server) Try(ctx context.Context, token, method, path string, body any) (status int, answer map[string]any, err error) {
+	var payload bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&payload).Encode(body); err != nil {
+			return 0, nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.Addr+"/v1/"+path, &payload)
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("X-Vault-Token", token)
+	if path == "sys/wrapping/wrap" {
+		req.Header.Set("X-Vault-Wrap-TTL", "60s")
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // nothing idle for a leak check to find
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	err = json.NewDecoder(resp.Body).Decode(&answer)
+	if err == io.EOF { // 204
+		err = nil
+	}
+	return resp.StatusCode, answer, err
+}
+
+// Data returns the object below "data" (or "auth") of an answer of Call.
+func Data(t testing.TB, answer map[string]any, member string) map[string]any {
+	t.Helper()
+	data, ok := answer[member].(map[string]any)
+	if !ok {
+		t.Fatalf("vaulttest: answer without %q", member)
+	}
+	return data
+}
+
+// Mount mounts a fresh KV v2 engine and returns its path. config is written to
+// the mount ("max_versions", …) when given.
+func (s *Server) Mount(t testing.TB, config ...map[string]any) string {
+	t.Helper()
+	path := Name("kv")
+	s.Call(t, http.MethodPost, "sys/mounts/"+path, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
+	t.Cleanup(func() { s.discard("sys/mounts/" + path) })
+	for _, c := range config {
+		s.Call(t, http.MethodPost, path+"/config", c)
+	}
+	return path
+}
+
+// Seal seals the server: every call answers 503.
+func (s *Server) Seal(t testing.TB) {
+	t.Helper()
+	s.mustOwn(t)
+	s.Call(t, http.MethodPut, "sys/seal", nil)
+}
+
+// Unseal opens a sealed server.
+func (s *Server) Unseal(t testing.TB) {
+	t.Helper()
+	s.mustOwn(t)
+	s.Call(t, http.MethodPut, "sys/unseal", map[string]any{"key": s.unsealKey})
+}
+
+// Policy writes an ACL policy under a fresh name and returns the name. KV2Rules
+// makes the rules this program needs.
+func (s *Server) Policy(t testing.TB, rules string) string {
+	t.Helper()
+	name := Name("policy")
+	s.Call(t, http.MethodPut, "sys/policies/acl/"+name, map[string]any{"policy": rules})
+	t.Cleanup(func() { s.discard("sys/policies/acl/" + name) })
+	return name
+}
+
+// KV2Rules returns the least rules with which the connector works on a mount.
+func KV2Rules(mount, prefix string) string {
+	return fmt.Sprintf(`path "%[1]s/data/%[2]s/*" { capabilities = ["create", "read", "update"] }
+path "%[1]s/metadata/%[2]s/*" { capabilities = ["create", "read", "update", "delete", "list"] }
+path "%[1]s/destroy/%[2]s/*" { capabilities = ["create", "update"] }
+path "%[1]s/config" { capabilities = ["read"] }
+`, mount, prefix)
+}
+
+// NewToken creates a token from the fields of auth/token/create.
+func (s *Server) NewToken(t testing.TB, fields map[string]any) string {
+	t.Helper()
+	auth := Data(t, s.Call(t, http.MethodPost, "auth/token/create", fields), "auth")
+	return text(t, auth, "client_token")
+}
+
+// Revoke revokes a token.
+func (s *Server) Revoke(t testing.TB, token string) {
+	t.Helper()
+	s.Call(t, http.MethodPost, "auth/token/revoke", map[string]any{"token": token})
+}
+
+// discard is for clean-up: a server that is sealed or gone needs none.
+func (s *Server) discard(path string) {
+	_, _, _ = s.Try(context.Background(), s.Token, http.MethodDelete, path, nil)
+}
+
+// Name returns a name nobody else uses, so that tests may share a server.
+func Name(kind string) string { return kind + "-" + strings.ToLower(rand.Text()) }
+
+func text(t testing.TB, m map[string]any, member string) string {
+	t.Helper()
+	s, ok := m[member].(string)
+	if !ok || s == "" {
+		t.Fatalf("vaulttest: answer without %q", member)
+	}
+	return s
+}
