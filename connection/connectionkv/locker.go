@@ -66,25 +66,27 @@ func (l *Locker) Lock(ctx context.Context, name string) (held context.Context, r
 func (l *Locker) keep(ctx context.Context, lease connection.Lease, renewed time.Time) error {
 	tick := time.NewTicker(l.TTL / 3)
 	defer tick.Stop()
+	end := time.NewTimer(time.Until(renewed.Add(l.TTL)))
+	defer end.Stop()
+	var failed error
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-end.C:
+			return fmt.Errorf("%w: not renewed within %s: %w", ErrLeaseLost, l.TTL, failed)
 		case <-tick.C:
 		}
 		start := time.Now()
 		try, stop := context.WithDeadline(ctx, renewed.Add(l.TTL))
-		err := lease.Renew(try)
+		failed = lease.Renew(try)
 		stop()
-		switch {
-		case err == nil:
+		if errors.Is(failed, ErrLeaseLost) {
+			return failed
+		}
+		if failed == nil {
 			renewed = start
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrLeaseLost):
-			return err
-		case time.Since(renewed) >= l.TTL:
-			return fmt.Errorf("%w: not renewed within %s: %w", ErrLeaseLost, l.TTL, err)
+			end.Reset(time.Until(renewed.Add(l.TTL)))
 		}
 	}
 }

@@ -71,3 +71,10 @@ func (l *memoryLease) Release(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Expire lets a lease run out now, as if its holder had been paused.
+func (m *Memory) Expire(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.leases, name)
+}
