@@ -6,9 +6,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits of a callback.
+// Limits of a callback, in characters.
 const (
-	MaxCode        = 128 << 10 // bytes; codes are opaque and of any length
+	MaxCode        = 128 << 10 // codes are opaque and of any length, JWTs among them
 	MaxFlowID      = 256
 	MaxCallbackURL = 512 << 10
 	maxCancel      = 256
@@ -33,7 +33,7 @@ func DecodeCallbackReceived(e Envelope) (CallbackReceived, error) {
 		return CallbackReceived{}, err
 	}
 	v := callbackMembers(f)
-	if raw := f.callbackURL(); raw != "" && f.err == nil {
+	if raw := f.text("callback_url", MaxCallbackURL); raw != "" && f.err == nil {
 		q, fe := callbackQuery(raw)
 		if fe == nil {
 			v, fe = v.merge(q)
@@ -61,7 +61,7 @@ func callbackMembers(f *fields) callbackValues {
 	v := callbackValues{
 		state:     f.text("state", MaxState),
 		success:   f.boolean("success"),
-		code:      f.code(),
+		code:      f.text("code", MaxCode),
 		cancelled: f.flag("cancel"),
 		flowID:    f.text("flow_id", MaxFlowID),
 	}
@@ -94,11 +94,6 @@ func (v callbackValues) callback() (CallbackReceived, *FieldError) {
 	}
 	return c, nil
 }
-
-// code reads the code, whose limit is in bytes.
-func (f *fields) code() string { return f.text("code", MaxCode) }
-
-func (f *fields) callbackURL() string { return f.text("callback_url", MaxCallbackURL) }
 
 // flag reads cancel or abort. finX documents that they are there when the user
 // cancelled, not their value: everything but a clear no counts as yes.

@@ -40,7 +40,17 @@ func parseObject(data []byte, root string) (object, *FieldError) {
 	if deeperThan(data, maxDepth) {
 		return nil, problem(root, "nested deeper than %d", maxDepth)
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(data))
+	return readObject(data, root)
+}
+
+// parseOwn is parseObject for an event of our own, which holds finX's objects
+// as they came: what finX may nest, repeat or misspell is not ours to refuse.
+func parseOwn(data []byte, root string) (object, *FieldError) {
+	return readObject(data, root, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+func readObject(data []byte, root string, opts ...jsontext.Options) (object, *FieldError) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(data), opts...)
 	switch kind := d.PeekKind(); kind {
 	case jsontext.KindBeginObject:
 	case jsontext.KindInvalid:

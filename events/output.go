@@ -45,7 +45,7 @@ func (o Output) Size() int {
 
 // UserID returns the user_id of the data, "" when there is none.
 func (o Output) UserID() string {
-	obj, fe := parseObject(o.Data, "data")
+	obj, fe := parseOwn(o.Data, "data")
 	if fe != nil {
 		return ""
 	}

@@ -20,7 +20,7 @@ func ParseOutput(m Message) (Output, error) {
 }
 
 func parseOutput(m Message) (Output, *FieldError) {
-	obj, fe := parseObject(m.Data, "data")
+	obj, fe := parseOwn(m.Data, "data")
 	if fe != nil {
 		return Output{}, fe
 	}
@@ -68,7 +68,7 @@ func DecodeTransactionsFetched(o Output) (TransactionsFetched, error) {
 	if o.Type != what {
 		return TransactionsFetched{}, refuse(fault.Malformed, what, problem("type", "is not %s", what))
 	}
-	obj, fe := parseObject(o.Data, "data")
+	obj, fe := parseOwn(o.Data, "data")
 	if fe != nil {
 		return TransactionsFetched{}, refuse(fault.Malformed, what, fe)
 	}
@@ -114,7 +114,7 @@ func (f *fields) window() Window {
 	if raw == nil {
 		return Window{}
 	}
-	obj, fe := parseObject(raw, "window")
+	obj, fe := parseOwn(raw, "window")
 	inner := fields{obj: obj, path: "window/", err: fe}
 	w := Window{Since: inner.text("since", MaxID), Until: inner.text("until", MaxID)}
 	if inner.err != nil {
@@ -127,7 +127,7 @@ func (f *fields) accountID(account []byte) string {
 	if account == nil {
 		return ""
 	}
-	obj, fe := parseObject(account, "account")
+	obj, fe := parseOwn(account, "account")
 	inner := fields{obj: obj, path: "account/", err: fe}
 	id := inner.text("account_id", MaxID)
 	if inner.err != nil {

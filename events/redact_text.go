@@ -29,7 +29,7 @@ func (r *redactor) learnFromText(s string) {
 				r.learn(p.value)
 			}
 		}
-		for _, match := range assignedCode().FindAllStringSubmatch(form, -1) {
+		for _, match := range assignedCode.FindAllStringSubmatch(form, -1) {
 			r.learn(match[1])
 		}
 	}
@@ -87,7 +87,7 @@ func (r *redactor) holdsCode(s string) bool {
 // looksLikeCode reports whether s still assigns something to a code.
 func looksLikeCode(s string) bool {
 	for _, form := range decodings(s) {
-		if assignedCode().MatchString(form) {
+		if assignedCode.MatchString(form) {
 			return true
 		}
 	}
@@ -95,9 +95,7 @@ func looksLikeCode(s string) bool {
 }
 
 // assignedCode matches code=x, "code": "x", \"code\":\"x\" and the like.
-func assignedCode() *regexp.Regexp { return assignedCodePattern }
-
-var assignedCodePattern = regexp.MustCompile(`(?i)code[\\"'\s]*[=:][\\"'\s]*([^\\"'&\s]+)`)
+var assignedCode = regexp.MustCompile(`(?i)code[\\"'\s]*[=:][\\"'\s]*([^\\"'&\s]+)`)
 
 // isCodeName reports whether a member, parameter or header of that name is a
 // code: code, Code, auth_code, ce-code, amp;code, c%6fde.
