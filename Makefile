@@ -49,6 +49,7 @@ test-long: test-deps ## the tests that take minutes as well
 .PHONY: test-deps
 test-deps:
 	@tools/build.sh tests '$(PKG)'
+	@if go list -test -deps $(PKG) | grep -q '/internal/vaultdev$$'; then go run ./tools/vaultbuild; fi
 
 .PHONY: bench
 bench: ## benchmarks; T= PKG= narrow
@@ -73,8 +74,9 @@ lint: $(linter) $(scanner) ## linters, go vet, tidy modules, known vulnerabiliti
 	tools/lint/vulnerabilities.sh $(scanner) $(PKG)
 
 .PHONY: fmt
-fmt: $(linter) ## format as the linter wants it
+fmt: $(linter) ## format, and apply what the linters can fix by themselves
 	$(linter) fmt
+	$(linter) run --fix --issues-exit-code 0 >/dev/null
 
 .PHONY: golden
 golden: ## draw goldens and generated parts of docs again

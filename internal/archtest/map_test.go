@@ -51,11 +51,13 @@ var arrows = map[string][]string{
 	"internal/telemetry": {"internal/secret"},
 
 	// The test kit.
-	"finx/finxtest":             {"internal/secret"},
-	"vaultstore/vaultstoretest": {"vaultstore", "internal/fault", "internal/secret"},
-	"internal/natstest":         {},
-	"internal/vaultdev":         {},
-	"internal/vaulttest":        {"internal/vaultdev"},
+	"finx/finxtest":                            {"internal/secret"},
+	"vaultstore/vaultstoretest":                {"vaultstore", "internal/fault", "internal/secret"},
+	"connection/connectionkv/connectionkvtest": {"connection", "connection/connectionkv", "internal/fault"},
+	"internal/natstest":                        {},
+	"internal/vaultdev":                        {},
+	"internal/vaulttest":                       {"internal/vaultdev"},
+	"tools/vaultbuild":                         {"internal/vaultdev"},
 }
 
 // anywhere and testsOnly are homes that are no package.
