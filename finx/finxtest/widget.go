@@ -115,27 +115,37 @@ func (s *Sandbox) widgetForm(w http.ResponseWriter, r *http.Request, token strin
 		http.Error(w, "unreadable form", http.StatusBadRequest)
 		return
 	}
+	next, ok, found := s.takeForm(token, r.PostForm)
+	switch {
+	case !found:
+		s.render(w, http.StatusNotFound, view{T: textsOf("en"), Lang: "en", Step: "gone"})
+	case !ok:
+		http.Error(w, "the form is not from this page", http.StatusForbidden)
+	default:
+		// Set by hand: http.Redirect would write the URL into a page as well.
+		w.Header().Set("Location", next)
+		w.WriteHeader(http.StatusSeeOther)
+	}
+}
+
+// takeForm moves the flow on and returns where the browser is to go next.
+func (s *Sandbox) takeForm(token string, form url.Values) (next string, ok, found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fl := s.flowOf(token)
 	if fl == nil {
-		s.render(w, http.StatusNotFound, view{T: textsOf("en"), Lang: "en", Step: "gone"})
-		return
+		return "", false, false
 	}
-	if subtle.ConstantTimeCompare([]byte(r.PostForm.Get("form_key")), []byte(fl.formKey)) != 1 {
-		http.Error(w, "the form is not from this page", http.StatusForbidden)
-		return
+	if subtle.ConstantTimeCompare([]byte(form.Get("form_key")), []byte(fl.formKey)) != 1 {
+		return "", false, true
 	}
 	if fl.step != stepDone {
-		s.advance(fl, r.PostForm)
+		s.advance(fl, form)
 	}
-	next := "/widget/?token=" + url.QueryEscape(token)
 	if fl.step == stepDone {
-		next = fl.redirect // also for a second click: the same answer again
+		return fl.redirect, true, true // also for a second click: the same answer again
 	}
-	// Set by hand: http.Redirect would write the URL into a page as well.
-	w.Header().Set("Location", next)
-	w.WriteHeader(http.StatusSeeOther)
+	return "/widget/?token=" + url.QueryEscape(token), true, true
 }
 
 // advance does what the form asks for. A form of an earlier step (the back
