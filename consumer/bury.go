@@ -1,0 +1,85 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/retry"
+)
+
+// storeWithin bounds one wait for the acknowledgement of a dead letter.
+const storeWithin = 5 * time.Second
+
+// bury stores the dead letter of the delivery and returns nil only when the
+// server has acknowledged it. Its id names the original, so a second copy within
+// the stream's dedupe window is none. Heartbeats go on meanwhile.
+func (w *work) bury(ctx context.Context, class fault.Class, text string) error {
+	l := w.lane
+	stop := w.keepAlive(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout+storeWithin)
+	defer stop()
+	ctx, cancel := outlive(ctx, settleGrace)
+	defer cancel()
+	letter := deadLetter{
+		d: w.d, codec: l.cfg.Codec, class: class, text: text,
+		consumer: l.Durable, now: time.Now(), redact: l.Redact,
+	}
+	js, withhold := l.cfg.JS, false
+	policy := retry.Policy{Initial: 100 * time.Millisecond, Max: 2 * time.Second, Budget: l.cfg.DeadLetterTimeout, Jitter: 0.2}
+	err := retry.Do(ctx, policy, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWithin)
+		defer cancel()
+		var opts []jetstream.PublishOpt
+		if l.cfg.DLQStream != "" {
+			opts = append(opts, jetstream.WithExpectStream(l.cfg.DLQStream))
+		}
+		_, err := js.PublishMsg(ctx, letter.message(js.Conn().MaxPayload(), withhold), opts...)
+		if err == nil {
+			return nil
+		}
+		withhold = withhold || errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload)
+		return fault.Transient(fault.NATS, err)
+	}, nil)
+	if err != nil {
+		return fmt.Errorf("consumer: storing a dead letter: %w", err)
+	}
+	l.cfg.Metrics.buried(l.Name, class)
+	return nil
+}
+
+// errorLine is the error of a delivery as it may be kept: one line, redacted with
+// the message, because a careless error could quote it.
+func (w *work) errorLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	line := oneLine(err.Error())
+	if w.lane.Redact == nil {
+		return line
+	}
+	m := w.d.Message
+	m.Header = map[string][]string{HeaderError: {line}}
+	for name, values := range w.d.Header {
+		if name != HeaderError {
+			m.Header[name] = values // a code may be known from a header only
+		}
+	}
+	if kept := w.lane.Redact(m).Header[HeaderError]; len(kept) > 0 {
+		return oneLine(kept[0])
+	}
+	return ""
+}
+
+// subject is the subject as it may be logged.
+func (w *work) subject() string {
+	if w.lane.Redact == nil {
+		return w.d.Subject
+	}
+	return w.lane.Redact(events.Message{Subject: w.d.Subject, Header: w.d.Header, Data: w.d.Data}).Subject
+}

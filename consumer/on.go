@@ -1,0 +1,33 @@
+package consumer
+
+import (
+	"context"
+
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// On joins the three steps of handling an event: the envelope is parsed, its
+// data decoded, the typed event handled. What cannot be parsed or decoded is
+// given up at once; reading it again would not change it.
+func On[T any](codec events.Codec, decode func(events.Envelope) (T, error), handle func(context.Context, events.Envelope, T) error) Handler {
+	return func(ctx context.Context, d Delivery) error {
+		envelope, err := codec.Parse(d.Message)
+		if err != nil {
+			return malformed(err)
+		}
+		event, err := decode(envelope)
+		if err != nil {
+			return malformed(err)
+		}
+		return handle(ctx, envelope, event)
+	}
+}
+
+// malformed keeps a verdict that says give up and gives one to what has none.
+func malformed(err error) error {
+	if fault.Of(err) == fault.GiveUp {
+		return err
+	}
+	return fault.Permanent(fault.Malformed, err)
+}
