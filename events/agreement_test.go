@@ -199,7 +199,7 @@ func genPayload() *rapid.Generator[[]byte] {
 	return rapid.Custom(func(t *rapid.T) []byte {
 		obj := map[string]any{}
 		if rapid.Bool().Draw(t, "plausible") { // else hardly any would be accepted
-			obj["redirect_uri"], obj["user_id"], obj["state"], obj["connection_id"] = "https://a.example/cb", "u", "x", connectionID
+			obj["redirect_uri"], obj["user_id"], obj["state"], obj["connection_id"], obj["code"] = "https://a.example/cb", "u", "x", connectionID, "c"
 		}
 		for range rapid.IntRange(0, 4).Draw(t, "members") {
 			name := rapid.SampledFrom(memberNames).Draw(t, "name")
