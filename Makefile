@@ -57,13 +57,14 @@ bench: ## benchmarks; T= PKG= narrow
 
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME=20s, or the ones that match T=
-	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $(patsubst %/...,%,$(PKG)) | while IFS=: read -r file func; do \
+	@ran=; while IFS=: read -r file func; do \
 		name=$${func#func }; \
 		if [[ $$name =~ $(or $(T),.) ]]; then \
-			echo "$$name in $${file%/*}"; \
+			ran=yes; echo "$$name in $${file%/*}"; \
 			go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "./$${file%/*}" </dev/null; \
 		fi; \
-	done
+	done < <(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $(patsubst %/...,%,$(PKG))); \
+	if [ -z "$$ran" ]; then echo "no fuzz test matches" >&2; exit 1; fi
 
 .PHONY: lint
 lint: $(linter) $(scanner) ## linters, go vet, tidy modules, known vulnerabilities
