@@ -1,0 +1,169 @@
+package events_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/finx-connector/finx-connector/events"
+	"pgregory.net/rapid"
+)
+
+const canary = "eyJ.canary-code/+=%7E"
+
+// show renders everything of a message, headers and subject included.
+func show(m events.Message) string {
+	return fmt.Sprintf("%s %v %s", m.Subject, m.Header, m.Data)
+}
+
+// leaks reports whether s has the code in any of the spellings a reader of the
+// dead letter could turn back into it.
+func leaks(s, code string) bool {
+	quoted, _ := json.Marshal(code)
+	for _, form := range []string{
+		code, strings.Trim(string(quoted), `"`), url.QueryEscape(code), url.PathEscape(code), url.QueryEscape(url.QueryEscape(code)),
+		base64.StdEncoding.EncodeToString([]byte(code)),
+	} {
+		if strings.Contains(s, form) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
+	q := url.QueryEscape(canary)
+	data := `{"state":"s-1", "success":true,"code":"` + canary + `","flow_id":"f"}`
+	ce := `"specversion":"1.0","id":"e","source":"/up","type":"callback.received"`
+	for name, tc := range map[string]struct {
+		in, want string // bodies
+		header   map[string][]string
+		headers  map[string][]string
+	}{
+		"bare":            {in: data, want: `{"state":"s-1","success":true,"flow_id":"f"}`},
+		"structured":      {in: `{` + ce + `,"data":` + data + `}`, want: `{` + ce + `,"data":{"state":"s-1","success":true,"flow_id":"f"}}`},
+		"nothing to take": {in: `{ "state":"s-1", "cancel" : true, "n":1.50 }`, want: `{ "state":"s-1", "cancel" : true, "n":1.50 }`},
+		"other case":      {in: `{"Code":"` + canary + `","authCode":"x-x-x-x","n":1.50}`, want: `{"n":1.50}`},
+		"code as number":  {in: `{"code":1234567,"a":1234567,"b":["x1234567"]}`, want: `{"a":"[redacted]","b":["[redacted]"]}`},
+		"code as object":  {in: `{"code":{"value":"` + canary + `"},"a":1}`, want: `{"a":1}`},
+		"url in the middle": {in: `{"callback_url":"https://a.example/cb?state=s&code=` + q + `&success=true#top"}`,
+			want: `{"callback_url":"https://a.example/cb?state=s&success=true#top"}`},
+		"url, first":           {in: `{"callback_url":"https://a.example/cb?code=` + q + `&state=s"}`, want: `{"callback_url":"https://a.example/cb?state=s"}`},
+		"url, last":            {in: `{"callback_url":"https://a.example/cb?state=s&code=` + q + `"}`, want: `{"callback_url":"https://a.example/cb?state=s"}`},
+		"url, only":            {in: `{"callback_url":"/cb?code=` + q + `"}`, want: `{"callback_url":"/cb"}`},
+		"url, name encoded":    {in: `{"callback_url":"/cb?c%6Fde=` + q + `&state=s"}`, want: `{"callback_url":"/cb?state=s"}`},
+		"url, HTML-escaped":    {in: `{"callback_url":"/cb?state=s&amp;code=` + q + `"}`, want: `{"callback_url":"/cb?state=s"}`},
+		"url, unencoded quote": {in: `{"callback_url":"/cb?code=ab\"cdefgh?ijk&state=s"}`, want: `{"callback_url":"/cb?state=s"}`},
+		"url inside url":       {in: `{"next":"/login?to=` + url.QueryEscape("/cb?code="+q) + `"}`, want: `{"next":"[redacted]"}`},
+		"url as fragment":      {in: `{"callback_url":"/cb#state=s&code=` + q + `"}`, want: `{"callback_url":"/cb#state=s"}`},
+		"query alone":          {in: `{"query":"code=` + q + `&state=s"}`, want: `{"query":"state=s"}`},
+		"JSON in string":       {in: `{"data":"{\"code\":\"` + canary + `\"}"}`, want: `{"data":"[redacted]"}`},
+		"code elsewhere":       {in: `{"code":"` + canary + `","id":"cb-` + canary + `","note":"` + q + `","n":null}`, want: `{"id":"[redacted]","note":"[redacted]","n":null}`},
+		"code as name":         {in: `{"code":"` + canary + `","` + canary + `":1,"n":[{"code":"x"}]}`, want: `{"n":[{}]}`},
+		"code escaped":         {in: `{"c\u006fde":"canary\u002dcode","x":"canary-code"}`, want: `{"x":"[redacted]"}`},
+		"base64": {in: `{` + ce + `,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(data)) + `"}`,
+			want: `{` + ce + `,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(`{"state":"s-1","success":true,"flow_id":"f"}`)) + `"}`},
+		"base64 without code": {in: `{"data_base64":"e30=", "a":1}`, want: `{"data_base64":"e30=", "a":1}`},
+		"base64 unreadable":   {in: `{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte("code="+canary)) + `"}`, want: `{"data_base64":"[redacted]"}`},
+		"not JSON":            {in: `state=s&code=` + canary, want: fmt.Sprintf(`{"withheld":"the body is not readable JSON and may hold a code","bytes":%d}`, 13+len(canary))},
+		"cut off":             {in: data[:60], want: `{"withheld":"the body is not readable JSON and may hold a code","bytes":60}`},
+		"name twice":          {in: `{"code":"a","code":"b"}`, want: `{"withheld":"the body is not readable JSON and may hold a code","bytes":23}`},
+		"empty":               {in: ``, want: ``},
+		"headers": {in: data, want: `{"state":"s-1","success":true,"flow_id":"f"}`,
+			header: map[string][]string{"Nats-Msg-Id": {"cb:" + canary}, "X-Url": {"/cb?state=s&code=" + q, "plain"}, "ce-code": {"x"}, "X-" + canary: {"y"},
+				"traceparent": {traceParent}, "Content-Type": {"application/json"}},
+			headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X-Url": {"/cb?state=s", "plain"},
+				"traceparent": {traceParent}, "Content-Type": {"application/json"}}},
+		"header of an unreadable body": {in: `{"code": "` + canary, want: fmt.Sprintf(`{"withheld":"the body is not readable JSON and may hold a code","bytes":%d}`, 10+len(canary)),
+			header: map[string][]string{"Nats-Msg-Id": {canary}, "X": {"1"}}, headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X": {"1"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := events.Message{Subject: "callback.received", Header: maps.Clone(tc.header), Data: []byte(tc.in), Stream: "S", Sequence: 3, Time: at}
+			got := events.RedactCallback(in)
+			if string(got.Data) != tc.want {
+				t.Errorf("body\n got %s\nwant %s", got.Data, tc.want)
+			}
+			if !reflect.DeepEqual(got.Header, tc.headers) {
+				t.Errorf("header\n got %v\nwant %v", got.Header, tc.headers)
+			}
+			if got.Subject != in.Subject || got.Stream != "S" || got.Sequence != 3 || !got.Time.Equal(at) {
+				t.Errorf("message %+v", got)
+			}
+			if string(in.Data) != tc.in || !reflect.DeepEqual(in.Header, tc.header) {
+				t.Error("the original was changed")
+			}
+			again := events.RedactCallback(got)
+			if !bytes.Equal(again.Data, got.Data) {
+				t.Errorf("a second time changes it: %s", again.Data)
+			}
+		})
+	}
+}
+
+func TestRedactCallbackLooksAtTheSubject(t *testing.T) {
+	for subject, want := range map[string]string{
+		"callback.received.canarycode.eu": "callback.received.redacted.eu",
+		"callback.received.eu.42":         "callback.received.eu.42",
+	} {
+		if got := events.RedactCallback(events.Message{Subject: subject, Data: []byte(`{"code":"canarycode"}`)}); got.Subject != want {
+			t.Errorf("%s: %s, want %s", subject, got.Subject, want)
+		}
+	}
+	if got := events.RedactCallback(events.Message{Subject: "callback.received.eyJ.canary", Data: []byte(`{"code":"eyJ.canary"}`)}); strings.Contains(got.Subject, "canary") {
+		t.Errorf("subject %s", got.Subject)
+	}
+}
+
+// TestNoFormOfACallbackKeepsItsCode plants a random code in every form a
+// callback can have, and more than once.
+func TestNoFormOfACallbackKeepsItsCode(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		code := rapid.StringMatching(`[A-Za-z0-9._~+/=%&?#" -]{8,40}`).Draw(t, "code")
+		code = "K" + strings.TrimSpace(code) + "Z"
+		m := plant(t, code)
+		if got := show(events.RedactCallback(m)); leaks(got, code) {
+			t.Fatalf("code %q\n in %s\nout %s", code, show(m), got)
+		}
+	})
+}
+
+func plant(t *rapid.T, code string) events.Message {
+	quote := func(s string) string {
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	callbackURL := "https://a.example/cb?state=s&code=" + url.QueryEscape(code) + "&success=true"
+	data := rapid.SampledFrom([]string{
+		`{"state":"s","code":` + quote(code) + `}`,
+		`{"callback_url":` + quote(callbackURL) + `}`,
+		`{"callback_url":` + quote(callbackURL) + `,"code":` + quote(code) + `,"reason":` + quote("see "+code) + `}`,
+		`{"x":[{"y":{"Code":` + quote(code) + `}}],"again":[` + quote(code) + `]}`,
+		`{"wrapped":` + quote(`{"code":`+quote(code)+`}`) + `}`,
+		`{"wrapped":` + quote("/login?next="+url.QueryEscape(callbackURL)) + `}`,
+	}).Draw(t, "data")
+	m := events.Message{Subject: events.TypeCallbackReceived, Header: map[string][]string{}}
+	if rapid.Bool().Draw(t, "header") {
+		m.Header["Nats-Msg-Id"] = []string{"id-" + url.QueryEscape(code)}
+		m.Header["X-Original-Url"] = []string{callbackURL}
+	}
+	switch rapid.IntRange(0, 3).Draw(t, "mode") {
+	case 0:
+		m.Data = []byte(data)
+	case 1:
+		m.Data = []byte(structured(map[string]string{"type": `"callback.received"`, "data": data}))
+	case 2:
+		m.Data = []byte(structured(map[string]string{"data": "", "data_base64": `"` + base64.StdEncoding.EncodeToString([]byte(data)) + `"`}))
+	case 3:
+		m.Data = []byte(data[:len(data)-1]) // cut off
+	}
+	return m
+}
