@@ -23,7 +23,7 @@ const (
 type note struct {
 	uncounted int // deliveries that were no attempt
 	failures  int // counted failures
-	tries     int // failures of any kind: the step on the ladder of delays
+	tries     int // failures that were not waits: the step on the ladder of delays
 	delivered int // the server's count when last seen
 	first     time.Time
 	last      time.Time
@@ -54,9 +54,8 @@ func (s *notes) get(seq uint64, delivered int) note {
 	return n
 }
 
-// failed notes the end of a delivery that will come back, and whether it was an
-// attempt.
-func (s *notes) failed(seq uint64, delivered int, counts bool, now time.Time) {
+// failed notes the end of a delivery that will come back, and why.
+func (s *notes) failed(seq uint64, delivered int, a Action, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, known := s.bySeq[seq]
@@ -64,8 +63,10 @@ func (s *notes) failed(seq uint64, delivered int, counts bool, now time.Time) {
 		s.makeRoom(now)
 		n.first = now
 	}
-	n.tries++
-	if counts {
+	if a.Outcome == OutcomeRetry || a.Outcome == OutcomeNotStored {
+		n.tries++
+	}
+	if a.Counts {
 		n.failures++
 	} else {
 		n.uncounted++

@@ -54,7 +54,7 @@ type result struct {
 	// attempt counts the deliveries, this one included, that were attempts as far
 	// as known; failures are those of them this process saw fail, this one included.
 	attempt, failures int
-	tries             int       // failures of any kind seen here, this one included
+	tries             int       // failures seen here that were not waits, this one included
 	failingSince      time.Time // the first failure seen here; zero when this is it
 	jitter            float64   // in [0, 1): where in its range the delay is
 }
@@ -125,7 +125,7 @@ func (w *work) settle(ctx context.Context, err, cause error) {
 	}
 	// Before the answer: it may be delivered again the moment it is sent.
 	if a.Kind == Nak {
-		l.notes.failed(w.d.Sequence, w.delivered, a.Counts, now)
+		l.notes.failed(w.d.Sequence, w.delivered, a, now)
 	} else {
 		l.notes.forget(w.d.Sequence)
 	}
