@@ -177,34 +177,66 @@ func TestLeaderKilled(t *testing.T) {
 	}
 }
 
-// TestLostAckIsADuplicate cuts the connection so that the ack of a stored event
-// never arrives: the repeat must find it stored.
-func TestLostAckIsADuplicate(t *testing.T) {
-	srv := natstest.Start(t)
-	js := natstest.JetStream(t, srv.URL())
+// TestLateAckIsADuplicate stops the broker's process in mid-air: the first
+// attempt runs out of time, is stored all the same when the broker goes on, and
+// the repeat must find it.
+func TestLateAckIsADuplicate(t *testing.T) {
+	broker := natstest.ExternalProcess(t)
+	js := natstest.JetStream(t, broker.URL())
 	s := createStream(t, js, eventsStream())
-	p := newPublisher(t, Config{JS: js, AttemptTimeout: 300 * time.Millisecond})
-	o := output(1)
-	// The first attempt, whose ack goes nowhere.
-	msg := &nats.Msg{Subject: o.Type, Header: events.HeadersFor(o), Data: o.AppendJSON(nil)}
-	if err := js.Conn().PublishMsg(msg); err != nil {
+	metrics := NewMetrics(prometheus.NewRegistry())
+	p := newPublisher(t, Config{JS: js, AttemptTimeout: 200 * time.Millisecond, Metrics: metrics})
+	broker.Pause()
+	type result struct {
+		receipt Receipt
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r, err := p.Publish(t.Context(), output(1))
+		done <- result{r, err}
+	}()
+	natstest.Eventually(t, 10*time.Second, func() bool {
+		return testutil.ToFloat64(metrics.retries.WithLabelValues(string(reasonTimeout))) > 0
+	}, "the first attempt ran out of time")
+	broker.Resume()
+	if r := <-done; r.err != nil || !r.receipt.Duplicate || r.receipt.Sequence != 1 {
+		t.Errorf("%+v, %v", r.receipt, r.err)
+	}
+	if n := stored(t, s); n != 1 {
+		t.Errorf("%d stored", n)
+	}
+	if n := testutil.ToFloat64(metrics.events.WithLabelValues(events.TypeConnectionEstablished, "duplicate")); n != 1 {
+		t.Errorf("%v duplicates counted", n)
+	}
+}
+
+// TestBrokerKilledAndBack: an event published while the broker is down is
+// stored when it is back, and one acked before the SIGKILL is still there.
+func TestBrokerKilledAndBack(t *testing.T) {
+	broker := natstest.ExternalProcess(t)
+	js := natstest.JetStream(t, broker.URL())
+	s := createStream(t, js, eventsStream())
+	metrics := NewMetrics(prometheus.NewRegistry())
+	p := newPublisher(t, Config{JS: js, AttemptTimeout: time.Second, Metrics: metrics})
+	if _, err := p.Publish(t.Context(), output(1)); err != nil {
 		t.Fatal(err)
 	}
-	natstest.Eventually(t, 10*time.Second, func() bool { return stored(t, s) == 1 }, "stored")
-	srv.Stop()
+	broker.Kill()
 	done := make(chan error, 1)
 	go func() {
-		r, err := p.Publish(t.Context(), o)
-		if err == nil && !r.Duplicate {
-			err = fmt.Errorf("stored twice: %+v", r)
-		}
+		_, err := p.Publish(t.Context(), output(2))
 		done <- err
 	}()
-	srv.Restart()
+	natstest.Eventually(t, 20*time.Second, func() bool {
+		return testutil.ToFloat64(metrics.retries.WithLabelValues(string(reasonDisconnected)))+
+			testutil.ToFloat64(metrics.retries.WithLabelValues(string(reasonTimeout))) > 0
+	}, "the publisher waits for the broker")
+	broker.Start()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if n := stored(t, s); n != 1 {
+	if n := stored(t, s); n != 2 {
 		t.Errorf("%d stored", n)
 	}
 }
