@@ -1,0 +1,140 @@
+package vaultstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/finx-connector/finx-connector/internal/secret"
+)
+
+// The ways to log in.
+const (
+	AuthToken      = "token"
+	AuthAppRole    = "approle"
+	AuthKubernetes = "kubernetes"
+)
+
+// Defaults of a Config's zero fields.
+const (
+	DefaultMount          = "secret"
+	DefaultPrefix         = "finx"
+	DefaultTimeout        = 5 * time.Second
+	DefaultMaxRecordBytes = 256 << 10
+	DefaultConcurrency    = 16
+)
+
+// Config of a Store. What is left zero comes from the environment as vault/api
+// reads it (VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE, VAULT_CACERT,
+// VAULT_CLIENT_TIMEOUT, …), then from the defaults above.
+type Config struct {
+	Address   string
+	Namespace string // Enterprise and OpenBao; Check fails where the server would ignore it
+
+	Auth      string // AuthToken (default), AuthAppRole or AuthKubernetes
+	AuthMount string // path of the method, by default its name
+
+	Token     secret.Text // AuthToken
+	TokenFile string      // AuthToken: read again whenever the token is refused
+
+	RoleID          string      // AuthAppRole
+	SecretID        secret.Text // AuthAppRole; or
+	SecretIDFile    string      // read again at every login
+	SecretIDWrapped bool        // the secret id is a one-use wrapping token around it
+
+	K8sRole    string // AuthKubernetes
+	K8sJWTPath string // AuthKubernetes: read again at every login; default: the pod's token
+
+	Mount  string // path of the KV v2 engine
+	Prefix string // path below it
+
+	Timeout        time.Duration // of one call with all its attempts
+	Concurrency    int           // callers at once: as many connections are kept
+	MaxRecordBytes int           // largest record, as JSON
+
+	Logger  *slog.Logger // nil logs nothing
+	Metrics *Metrics     // nil counts nothing
+}
+
+// New checks the configuration and returns a Store. It makes no call: the first
+// operation, or Run, logs in.
+func New(c Config) (*Store, error) {
+	p, err := newPaths(cmp.Or(c.Mount, DefaultMount), cmp.Or(c.Prefix, DefaultPrefix))
+	if err != nil {
+		return nil, err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	method, err := c.method()
+	if err != nil {
+		return nil, fmt.Errorf("vaultstore: checking the configuration: %w", err)
+	}
+	s, err := newSession(c, method)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{
+		session: s, paths: p, log: c.Logger, metrics: c.Metrics,
+		maxRecord: cmp.Or(c.MaxRecordBytes, DefaultMaxRecordBytes),
+		namespace: cmp.Or(c.Namespace, os.Getenv(api.EnvVaultNamespace)),
+	}, nil
+}
+
+func (c Config) method() (loginMethod, error) {
+	switch c.Auth {
+	case "", AuthToken:
+		return newTokenLogin(c)
+	case AuthAppRole:
+		return newAppRoleLogin(c)
+	case AuthKubernetes:
+		return newKubernetesLogin(c)
+	}
+	return nil, fmt.Errorf("auth %q is none of %s, %s, %s", c.Auth, AuthToken, AuthAppRole, AuthKubernetes)
+}
+
+// client returns the settings of vault/api. Its own defaults suit a command
+// line: 60 s, three attempts a second apart, three idle connections.
+func (c Config) client() (*api.Config, error) {
+	conf := api.DefaultConfig()
+	if conf.Error != nil {
+		return nil, fmt.Errorf("vaultstore: reading the environment: %w", conf.Error)
+	}
+	conf.Address = cmp.Or(c.Address, conf.Address)
+	if os.Getenv(api.EnvVaultClientTimeout) == "" {
+		conf.Timeout = DefaultTimeout
+	}
+	conf.Timeout = cmp.Or(c.Timeout, conf.Timeout)
+	if os.Getenv(api.EnvVaultMaxRetries) == "" {
+		conf.MaxRetries = 1
+	}
+	conf.MinRetryWait, conf.MaxRetryWait = 50*time.Millisecond, 100*time.Millisecond
+	conf.CheckRetry = repeatsSoon
+	// Without it a performance standby (Enterprise) may show the state before our
+	// own write, and a write of ours would look lost.
+	conf.ReadYourWrites = true
+	transport, ok := conf.HttpClient.Transport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("vaultstore: preparing the transport: vault/api brought an unknown one")
+	}
+	transport.MaxIdleConnsPerHost = max(cmp.Or(c.Concurrency, DefaultConcurrency), DefaultConcurrency)
+	transport.MaxIdleConns = max(transport.MaxIdleConns, transport.MaxIdleConnsPerHost)
+	conf.HttpClient.Transport = observer{next: transport, metrics: c.Metrics}
+	return conf, nil
+}
+
+// repeatsSoon is the policy of vault/api without 429: a quota's Retry-After may
+// be longer than any call should block, so it goes up as a verdict.
+func repeatsSoon(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if resp != nil && resp.StatusCode == http.StatusTooManyRequests {
+		return false, nil
+	}
+	return api.DefaultRetryPolicy(ctx, resp, err)
+}

@@ -1,0 +1,136 @@
+package vaultstore
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/secret"
+)
+
+// ErrTooLarge reports a record above the limit. Repeating the call cannot help.
+var ErrTooLarge = errors.New("record is too large")
+
+// Version numbers the states of one secret from 1. Zero means that it does not
+// exist.
+type Version int
+
+// Record is what is kept for a connection. The zero value of a field means
+// absent and is not stored.
+type Record struct {
+	AccessToken, RefreshToken secret.Text
+	TokenType, Scope          string
+	AccessExpiresAt           time.Time // stored to the nanosecond, in UTC
+	RefreshObtainedAt         time.Time // the refresh token lives 90 days from here
+	Rotation                  int       // how often the refresh token was replaced
+	CodeSHA256                string    // of the code that was exchanged
+	Pending                   *Pending  // nil when no spending call is open
+}
+
+// Pending is the rotation journal: it is written before a call that spends a
+// code or a refresh token, and removed by the write that stores the answer.
+type Pending struct {
+	Kind      string    `json:"kind"`       // "exchange" or "refresh"
+	Holder    string    `json:"holder"`     // the process that makes the call
+	StartedAt time.Time `json:"started_at"` //
+	Attempt   int       `json:"attempt"`    // from 1
+	SHA256    string    `json:"sha256"`     // of the code or token being spent
+}
+
+const (
+	layoutVersion  = 1
+	encodingBase64 = "base64"
+)
+
+// stored is the JSON kept in Vault. The names are part of the contract.
+type stored struct {
+	Layout            int       `json:"v"`
+	WriteID           string    `json:"write_id"`
+	Encoding          string    `json:"encoding,omitempty"` // of both tokens: "" or "base64"
+	AccessToken       string    `json:"access_token,omitempty"`
+	RefreshToken      string    `json:"refresh_token,omitempty"`
+	TokenType         string    `json:"token_type,omitempty"`
+	Scope             string    `json:"scope,omitempty"`
+	AccessExpiresAt   time.Time `json:"access_expires_at,omitzero"`
+	RefreshObtainedAt time.Time `json:"refresh_obtained_at,omitzero"`
+	Rotation          int       `json:"rotation"`
+	CodeSHA256        string    `json:"code_sha256,omitempty"`
+	Pending           *Pending  `json:"pending,omitempty"`
+}
+
+// encode returns the body of a check-and-set write. It is one of the two places
+// where tokens leave their wrapping.
+func encode(r Record, cas Version, writeID string, limit int) ([]byte, error) {
+	data := stored{
+		Layout: layoutVersion, WriteID: writeID,
+		AccessToken: r.AccessToken.Reveal(), RefreshToken: r.RefreshToken.Reveal(),
+		TokenType: r.TokenType, Scope: r.Scope,
+		AccessExpiresAt: r.AccessExpiresAt.UTC(), RefreshObtainedAt: r.RefreshObtainedAt.UTC(),
+		Rotation: r.Rotation, CodeSHA256: r.CodeSHA256, Pending: r.Pending,
+	}
+	// JSON would silently replace what is not UTF-8 and blow what it escapes up to
+	// six times its size. A token is stored as it came, however odd it is: refusing it
+	// would send a human back to the bank.
+	if !isPlain(data.AccessToken) || !isPlain(data.RefreshToken) {
+		data.Encoding = encodingBase64
+		data.AccessToken = base64.StdEncoding.EncodeToString([]byte(data.AccessToken))
+		data.RefreshToken = base64.StdEncoding.EncodeToString([]byte(data.RefreshToken))
+	}
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return nil, fault.Permanent(fault.Malformed, fmt.Errorf("encoding the record: %w", err))
+	}
+	if len(raw) > limit {
+		return nil, fault.Permanent(fault.Oversize, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(raw), limit))
+	}
+	return json.Marshal(map[string]any{
+		"options": map[string]any{"cas": cas},
+		"data":    json.RawMessage(raw),
+	})
+}
+
+func (d stored) record() (Record, error) {
+	if d.Layout > layoutVersion {
+		return Record{}, fmt.Errorf("layout %d is newer than this program, which knows %d", d.Layout, layoutVersion)
+	}
+	switch d.Encoding {
+	case "":
+	case encodingBase64:
+		var err error
+		if d.AccessToken, err = decodeToken(d.AccessToken); err != nil {
+			return Record{}, err
+		}
+		if d.RefreshToken, err = decodeToken(d.RefreshToken); err != nil {
+			return Record{}, err
+		}
+	default:
+		return Record{}, errors.New("unknown encoding of the tokens")
+	}
+	return Record{
+		AccessToken: secret.New(d.AccessToken), RefreshToken: secret.New(d.RefreshToken),
+		TokenType: d.TokenType, Scope: d.Scope,
+		AccessExpiresAt: d.AccessExpiresAt, RefreshObtainedAt: d.RefreshObtainedAt,
+		Rotation: d.Rotation, CodeSHA256: d.CodeSHA256, Pending: d.Pending,
+	}, nil
+}
+
+func decodeToken(s string) (string, error) {
+	raw, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return "", errors.New("a token is not the base64 it claims to be") // err would quote it
+	}
+	return string(raw), nil
+}
+
+// isPlain reports whether s survives JSON unchanged and unswollen. Vault encodes
+// once more before it stores, with every escape of encoding/json.
+func isPlain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return r < ' ' || r == 0x7f || strings.ContainsRune(`"\&<>`, r)
+	})
+}

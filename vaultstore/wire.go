@@ -1,0 +1,75 @@
+package vaultstore
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// wire is what was seen on the wire during one call, over all its attempts.
+// The client of vault/api repeats writes by itself and hides the headers of an
+// error; both matter for the verdict.
+type wire struct {
+	maybeApplied atomic.Bool  // an attempt may have taken effect without saying so
+	retryAfter   atomic.Int64 // nanoseconds, from the last answer
+}
+
+type wireKey struct{}
+
+func withWire(ctx context.Context) (context.Context, *wire) {
+	w := &wire{}
+	return context.WithValue(ctx, wireKey{}, w), w
+}
+
+// observer is the transport below vault/api.
+type observer struct {
+	next    http.RoundTripper
+	metrics *Metrics
+}
+
+// RoundTrip performs one attempt.
+func (o observer) RoundTrip(req *http.Request) (*http.Response, error) {
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
+	resp, err := o.next.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	o.metrics.answer(resp)
+	if w, ok := req.Context().Value(wireKey{}).(*wire); ok {
+		w.note(resp, err, sent.Load())
+	}
+	return resp, err
+}
+
+// CloseIdleConnections passes on what http.Client asks for.
+func (o observer) CloseIdleConnections() {
+	if t, ok := o.next.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+func (w *wire) note(resp *http.Response, err error, sent bool) {
+	switch {
+	case err != nil:
+		if sent {
+			w.maybeApplied.Store(true)
+		}
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		// Sealed, or a proxy without a server: nothing was done.
+		w.keepRetryAfter(resp)
+	case resp.StatusCode >= http.StatusInternalServerError:
+		w.maybeApplied.Store(true)
+	default:
+		w.keepRetryAfter(resp)
+	}
+}
+
+func (w *wire) keepRetryAfter(resp *http.Response) {
+	value := resp.Header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 {
+		w.retryAfter.Store(int64(time.Duration(seconds) * time.Second))
+	} else if at, err := http.ParseTime(value); err == nil {
+		w.retryAfter.Store(int64(max(0, time.Until(at))))
+	}
+}
