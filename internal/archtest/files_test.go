@@ -35,6 +35,18 @@ func TestNoOpenEnds(t *testing.T) {
 	}
 }
 
+// TestSleepsAreVirtual allows a test to sleep only where the clock is that of
+// testing/synctest: there a sleep is a statement about time, elsewhere it is a
+// bet on the speed of the machine.
+func TestSleepsAreVirtual(t *testing.T) {
+	for _, file := range sourceFiles(t, "_test.go") {
+		src := read(t, file)
+		if bytes.Contains(src, []byte("time."+"Sleep(")) && !bytes.Contains(src, []byte(`"testing/synctest"`)) {
+			t.Errorf("%s sleeps on the real clock: wait for the event itself", file)
+		}
+	}
+}
+
 func read(t *testing.T, file string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, file))
