@@ -161,7 +161,7 @@ func TestWidgetWaysOut(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		opts   Options
-		go_    func(*browser) *url.URL
+		leave  func(*browser) *url.URL
 		cancel string
 	}{
 		{"cancel at once", Options{}, func(b *browser) *url.URL { return b.submit("cancel") }, "cancel"},
@@ -180,7 +180,7 @@ func TestWidgetWaysOut(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, c := start(t, tt.opts)
-			done := tt.go_(c.browse(c.link("/ongoing/access", accessBody()).Location))
+			done := tt.leave(c.browse(c.link("/ongoing/access", accessBody()).Location))
 			if done == nil {
 				t.Fatal("no redirect")
 			}
