@@ -33,8 +33,8 @@ func (s *Sandbox) basic(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// bearerUser is the context key of the user whose token was shown.
-type bearerUser struct{}
+// bearerKey is the context key of what the shown token stands for.
+type bearerKey struct{}
 
 // bearerGrant is what an access token stands for.
 type bearerGrant struct {
@@ -46,7 +46,7 @@ func (g bearerGrant) may(resource string) bool {
 	return slices.Contains(g.scope, resource+"=ro") || slices.Contains(g.scope, resource+"=rw")
 }
 
-func grantFrom(r *http.Request) bearerGrant { return r.Context().Value(bearerUser{}).(bearerGrant) }
+func grantFrom(r *http.Request) bearerGrant { return r.Context().Value(bearerKey{}).(bearerGrant) }
 
 // bearer lets in who shows a living access token whose scope has the resource.
 func (s *Sandbox) bearer(resource string, next http.HandlerFunc) http.HandlerFunc {
@@ -83,7 +83,7 @@ func (s *Sandbox) bearer(resource string, next http.HandlerFunc) http.HandlerFun
 			return
 		}
 		defer s.leave(g.user)
-		next(w, r.WithContext(context.WithValue(r.Context(), bearerUser{}, g)))
+		next(w, r.WithContext(context.WithValue(r.Context(), bearerKey{}, g)))
 	}
 }
 

@@ -24,6 +24,20 @@
 // amounts, categories …) are refused with code 1000 and not silently ignored.
 // sync_period is validated but does not shorten the history.
 //
+// # Controls
+//
+//	POST   /_sandbox/approve  {"location", "action": "approve|cancel|fail", "bank"}   → {"redirect"}
+//	POST   /_sandbox/users    {"user_id", "accounts", "transactions", "pending", …}   as User
+//	POST   /_sandbox/grow     {"user_id", "account": 0, "transactions": 5}            as Grow
+//	POST   /_sandbox/revoke   {"user_id"}                                             as RevokeUser
+//	POST   /_sandbox/faults   {"call", "nth", "every", "probability", "times", …}     as Fault → {"id"}
+//	GET    /_sandbox/faults                                                           → {"faults": […]}
+//	DELETE /_sandbox/faults
+//	GET    /_sandbox/stats                                                            → Stats
+//	POST   /_sandbox/clock    {"advance": "90d"}                                      → {"now", "offset"}
+//	GET    /_sandbox/clock
+//	POST   /_sandbox/reset
+//
 // # Call names
 //
 // Faults and Stats name calls: access, sync, token.exchange, token.refresh,
