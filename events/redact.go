@@ -9,6 +9,10 @@ import (
 
 const redactedText = "[redacted]"
 
+// maxCodes bounds the work: every string is searched for every code. A callback
+// has one, in a handful of spellings; a body with more is not one.
+const maxCodes = 64
+
 // RedactCallback returns m without its authorization code: what may be kept of
 // a callback in a dead letter. In body and headers
 //   - everything named code, or ending in "code", goes (any depth, any case);
@@ -98,9 +102,9 @@ func (r *redactor) body(data []byte) []byte {
 	if len(data) == 0 {
 		return data
 	}
-	if !readable(data) {
+	if !readable(data) || len(r.codes) > maxCodes {
 		w := openObject(nil)
-		w.text("withheld", "the body is not readable JSON and may hold a code")
+		w.text("withheld", "the body cannot be read as a callback and may hold a code")
 		w.number("bytes", len(data))
 		return w.close()
 	}

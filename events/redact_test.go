@@ -71,16 +71,16 @@ func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
 			want: `{` + ce + `,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(`{"state":"s-1","success":true,"flow_id":"f"}`)) + `"}`},
 		"base64 without code": {in: `{"data_base64":"e30=", "a":1}`, want: `{"data_base64":"e30=", "a":1}`},
 		"base64 unreadable":   {in: `{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte("code="+canary)) + `"}`, want: `{"data_base64":"[redacted]"}`},
-		"not JSON":            {in: `state=s&code=` + canary, want: fmt.Sprintf(`{"withheld":"the body is not readable JSON and may hold a code","bytes":%d}`, 13+len(canary))},
-		"cut off":             {in: data[:60], want: `{"withheld":"the body is not readable JSON and may hold a code","bytes":60}`},
-		"name twice":          {in: `{"code":"a","code":"b"}`, want: `{"withheld":"the body is not readable JSON and may hold a code","bytes":23}`},
+		"not JSON":            {in: `state=s&code=` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a code","bytes":%d}`, 13+len(canary))},
+		"cut off":             {in: data[:60], want: `{"withheld":"the body cannot be read as a callback and may hold a code","bytes":60}`},
+		"name twice":          {in: `{"code":"a","code":"b"}`, want: `{"withheld":"the body cannot be read as a callback and may hold a code","bytes":23}`},
 		"empty":               {in: ``, want: ``},
 		"headers": {in: data, want: `{"state":"s-1","success":true,"flow_id":"f"}`,
 			header: map[string][]string{"Nats-Msg-Id": {"cb:" + canary}, "X-Url": {"/cb?state=s&code=" + q, "plain"}, "ce-code": {"x"}, "X-" + canary: {"y"},
 				"traceparent": {traceParent}, "Content-Type": {"application/json"}},
 			headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X-Url": {"/cb?state=s", "plain"},
 				"traceparent": {traceParent}, "Content-Type": {"application/json"}}},
-		"header of an unreadable body": {in: `{"code": "` + canary, want: fmt.Sprintf(`{"withheld":"the body is not readable JSON and may hold a code","bytes":%d}`, 10+len(canary)),
+		"header of an unreadable body": {in: `{"code": "` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a code","bytes":%d}`, 10+len(canary)),
 			header: map[string][]string{"Nats-Msg-Id": {canary}, "X": {"1"}}, headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X": {"1"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,6 +117,22 @@ func TestRedactCallbackLooksAtTheSubject(t *testing.T) {
 	}
 	if got := events.RedactCallback(events.Message{Subject: "callback.received.eyJ.canary", Data: []byte(`{"code":"eyJ.canary"}`)}); strings.Contains(got.Subject, "canary") {
 		t.Errorf("subject %s", got.Subject)
+	}
+}
+
+func TestRedactCallbackIsBounded(t *testing.T) {
+	var body strings.Builder
+	body.WriteString(`{"code":"canary-code-0"`)
+	for i := range 20_000 {
+		fmt.Fprintf(&body, `,"%d":{"code":"canary-code-%d","x":"%d"}`, i, i, i)
+	}
+	body.WriteString("}")
+	got := events.RedactCallback(events.Message{Data: []byte(body.String()), Header: header("Nats-Msg-Id", "canary-code-19999", "X", "fine")})
+	if len(got.Data) > 200 || !bytes.Contains(got.Data, []byte(`"withheld"`)) {
+		t.Errorf("%d bytes were kept", len(got.Data))
+	}
+	if !reflect.DeepEqual(got.Header, header("Nats-Msg-Id", "[redacted]", "X", "fine")) {
+		t.Errorf("header %v", got.Header)
 	}
 }
 
