@@ -42,6 +42,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, typ := range append(events.OutputTypes(), events.TypeSyncRequested, typeTimer) {
 		m.events.WithLabelValues(typ, "stored")
 		m.events.WithLabelValues(typ, "duplicate")
+		for _, r := range reasons() {
+			m.events.WithLabelValues(typ, string(r))
+		}
 	}
 	for _, r := range reasons() {
 		m.retries.WithLabelValues(string(r))

@@ -78,21 +78,3 @@ func TestUnionCoversBoth(t *testing.T) {
 		}
 	})
 }
-
-func TestServersKnown(t *testing.T) {
-	for name, tc := range map[string]struct {
-		urls []string
-		want int
-	}{
-		"one":                               {[]string{"nats://127.0.0.1:4222"}, 1},
-		"one under two names":               {[]string{"nats://localhost:4222", "nats://127.0.0.1:4222"}, 1},
-		"three addresses":                   {[]string{"nats://10.0.0.1:4222", "nats://10.0.0.2:4222", "nats://10.0.0.3:4222"}, 3},
-		"a service name before two of them": {[]string{"nats://nats:4222", "nats://10.0.0.1:4222", "nats://10.0.0.2:4222"}, 2},
-		"three names":                       {[]string{"tls://a:4222", "tls://b:4222", "tls://c:4222"}, 3},
-		"not a url":                         {[]string{"://"}, 0},
-	} {
-		if got := serversKnown(tc.urls); got != tc.want {
-			t.Errorf("%s: %d servers, want %d", name, got, tc.want)
-		}
-	}
-}
