@@ -74,7 +74,7 @@ func (l *Locker) keep(ctx context.Context, lease connection.Lease, renewed time.
 		case <-ctx.Done():
 			return nil
 		case <-end.C:
-			return fmt.Errorf("%w: not renewed within %s: %w", ErrLeaseLost, l.TTL, failed)
+			return errors.Join(fmt.Errorf("%w: not renewed within %s", ErrLeaseLost, l.TTL), failed)
 		case <-tick.C:
 		}
 		start := time.Now()

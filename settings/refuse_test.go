@@ -1,0 +1,194 @@
+package settings_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/finx-connector/finx-connector/settings"
+)
+
+func TestBadValuesAreRefusedByName(t *testing.T) {
+	for name, values := range map[string][]string{
+		"NATS_URL":                    {"127.0.0.1", "http://a:1", "nats://a:1,,nats://b:1", "nats://"},
+		"VAULT_ADDR":                  {"vault:8200", "ftp://v", "https://" + canary + ":x@vault", "https://"},
+		"VAULT_SKIP_VERIFY":           {"maybe", "2"},
+		"VAULT_AUTH":                  {"ldap", "Token"},
+		"VAULT_AUTH_MOUNT":            {"/approle", "a//b"},
+		"VAULT_KV_MOUNT":              {"secret/", "../sys", "a b", "a?b"},
+		"VAULT_KV_PREFIX":             {"/finx"},
+		"FINX_BASE_URL":               {"api.example", "http://api.example", "http://10.0.0.1", "https://u:" + canary + "@api.example", "https://api.example?x=1", "https://api.example#f", "http://localhost.evil.example"},
+		"FINX_CLIENT_ID":              {"a:b"},
+		"SUBJECT_PREFIX":              {"eu.", ".eu", "e u", "eu.*", "eu.>", "ü"},
+		"SUBJECT_PER_CONNECTION":      {"on"},
+		"REDIRECT_URI_ALLOW":          {"portal.example", "https://app.example/path", "https://a,,https://b", "myapp://x", "*"},
+		"STREAM_REPLICAS":             {"0", "6", "three", "-1"},
+		"STREAM_REQUESTS":             {"A.B", "A B", "*", ">"},
+		"STREAM_MAX_AGE":              {"0s", "7d"},
+		"STREAM_MAX_BYTES":            {"1", "-1"},
+		"SYNC_INTERVAL":               {"6", "6 h", "6d", "0s", "-6h", "10000h"},
+		"LISTEN_ADDR":                 {"8080", "localhost", ":http", ":65536"},
+		"LOG_LEVEL":                   {"verbose", "INFO+1"},
+		"LOG_FORMAT":                  {"xml"},
+		"OTEL_EXPORTER_OTLP_ENDPOINT": {"collector:4317"},
+		"FINX_PATH_TOKEN":             {"auth/token", "/auth?x", "/a b"},
+		"FINX_TIMEOUT_TOKEN":          {"0", "2h"},
+		"FINX_MAX_BODY_BYTES":         {"1", "64MB", "9999999999GiB", "0x10", "-64MiB"},
+		"PAGE_SIZE":                   {"0", "1e3", "1.5", "100001"},
+		"CHUNK_BYTES":                 {"512kb", "512 000", "65MiB"},
+		"FETCH_SINCE_TYPE":            {"settled"},
+		"SYNC_CONCURRENCY":            {"0", "5000"},
+		"MAX_ATTEMPTS":                {"0", "forever"},
+	} {
+		for _, value := range values {
+			_, err := load(t, "", env(name, value))
+			if err == nil {
+				t.Errorf("%s=%q was taken", name, value)
+				continue
+			}
+			prefix := "settings: " + name + " (environment): not allowed; allowed is: "
+			if !strings.HasPrefix(err.Error(), prefix) || strings.Contains(err.Error(), "\n") || len(err.Error()) < len(prefix)+5 {
+				t.Errorf("%s=%q: %v", name, value, err)
+			}
+			if len(value) > 7 && strings.Contains(err.Error(), value) {
+				t.Errorf("%s: the value is in the error: %v", name, err)
+			}
+			leaksNothing(t, name, err.Error())
+		}
+	}
+}
+
+func TestGoodEdgesAreTaken(t *testing.T) {
+	for name, values := range map[string][]string{
+		"FINX_BASE_URL":   {"http://localhost:8090", "http://127.9.9.9", "http://[::1]:8090/", "https://api.example/v2/"},
+		"LISTEN_ADDR":     {":0", "[::1]:8080", "0.0.0.0:80"},
+		"CHUNK_BYTES":     {"1024", "1KiB", "64MiB", "512 KiB"},
+		"SYNC_INTERVAL":   {"1s", "1h30m"},
+		"STREAM_REQUESTS": {"team-a_REQ"},
+		"NATS_URL":        {"nats://a:4222, nats://b:4222", "ws://a", "wss://token@a:443"},
+		"LOG_LEVEL":       {"error", "Debug"},
+	} {
+		for _, value := range values {
+			if _, err := load(t, "", env(name, value)); err != nil {
+				t.Errorf("%s=%q: %v", name, value, err)
+			}
+		}
+	}
+}
+
+func TestBadFilesAreRefused(t *testing.T) {
+	for name, tt := range map[string]bad{
+		"unknown key":            {"sync_intervall: 6h", "sync_intervall (", "did you mean sync_interval?"},
+		"upper case":             {"SYNC_INTERVAL: 6h", "SYNC_INTERVAL (", "did you mean sync_interval?"},
+		"far from anything":      {"banana: 1", "banana (", "finx.yaml line 1): unknown key"},
+		"nested":                 {"finx:\n  base_url: x", "finx (", "unknown key"},
+		"mapping for a value":    {"finx_base_url:\n  x: y", "finx_base_url (", "must be one value, not a mapping, list or alias"},
+		"twice":                  {"page_size: 1\npage_size: 2", "page_size (", "line 2): given twice; first at"},
+		"bad value":              {"\npage_size: many", "PAGE_SIZE (", "finx.yaml line 2): not allowed; allowed is: a whole number, 1 to 100000"},
+		"not a mapping":          {"- a\n- b", "reading", "it must be a mapping of keys to values"},
+		"two documents":          {"page_size: 1\n---\npage_size: 2", "reading", "it must be one YAML document"},
+		"not YAML":               {"page_size: [1", "reading", "not valid YAML near line"},
+		"an alias of a secret":   {"vault_token: *" + canary, "reading", "not valid YAML; a value with special characters needs quotes"},
+		"a tab before a secret":  {"vault_token:\n\t" + canary, "reading", "not valid YAML"},
+		"a secret as key":        {canary + strings.Repeat("x", 60) + ": 1", "a key of 78 bytes (", "unknown key"},
+		"an alias of a good one": {"log_format: &a json\nfetch_since_type: *a", "fetch_since_type (", "not a mapping, list or alias"},
+	} {
+		_, err := load(t, tt.yaml, env())
+		if err == nil {
+			t.Errorf("%s: taken", name)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "settings: "+tt.begin) || !strings.Contains(err.Error(), tt.end) {
+			t.Errorf("%s: got %v, want settings: %s … %s", name, err, tt.begin, tt.end)
+		}
+		leaksNothing(t, name, err.Error())
+	}
+}
+
+// bad is a file and the begin and the end of what is said about it.
+type bad struct{ yaml, begin, end string }
+
+func TestEmptyFilesSetNothing(t *testing.T) {
+	for _, yaml := range []string{"\n", "# nothing\n", "---\n", "page_size:\nlog_level: ~\nredirect_uri_allow: []\n"} {
+		s, err := load(t, yaml, env())
+		if err != nil || s.Fetch.PageSize != 1000 || s.Subjects.RedirectURIAllow != nil {
+			t.Errorf("%q: %v", yaml, err)
+		}
+	}
+}
+
+func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
+	_, err := load(t, "nope: 1", map[string]string{"PAGE_SIZE": "0", "FINX_BASE_URL": "x", "VAULT_AUTH": "approle", "VAULT_ROLE_ID": "r"})
+	if err == nil {
+		t.Fatal("taken")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	want := []string{"nope", "PAGE_SIZE", "FINX_BASE_URL", "FINX_CLIENT_ID: required", "FINX_CLIENT_SECRET: required", "VAULT_SECRET_ID: required with VAULT_AUTH=approle"}
+	if len(lines) != len(want) {
+		t.Errorf("got %q", lines)
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("nothing about %s in %q", w, lines)
+		}
+	}
+}
+
+func TestOnlyWhatIsNeededIsRequired(t *testing.T) {
+	none := func(string) string { return "" }
+	for need, want := range map[settings.Need]string{
+		{}:            "",
+		{FinX: true}:  "settings: FINX_BASE_URL: required, but not set\nsettings: FINX_CLIENT_ID: required, but not set\nsettings: FINX_CLIENT_SECRET: required, but not set",
+		{Vault: true}: "settings: VAULT_TOKEN: required with VAULT_AUTH=token, but not set",
+	} {
+		_, err := settings.Load("", none, nil, need)
+		if got := errText(err); got != want {
+			t.Errorf("%+v: %s", need, got)
+		}
+	}
+	k8s := func(name string) string { return map[string]string{"VAULT_AUTH": "kubernetes"}[name] }
+	if _, err := settings.Load("", k8s, nil, settings.Need{Vault: true}); errText(err) != "settings: VAULT_K8S_ROLE: required with VAULT_AUTH=kubernetes, but not set" {
+		t.Error(err)
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestSettingsThatBelongTogether(t *testing.T) {
+	for want, e := range map[string]map[string]string{
+		"settings: NATS_CERT and NATS_KEY: set both or none":                          env("NATS_CERT", "c.pem"),
+		"settings: VAULT_CLIENT_CERT and VAULT_CLIENT_KEY: set both or none":          env("VAULT_CLIENT_KEY", "k.pem"),
+		"settings: NATS_CREDS and NATS_NKEY_SEED_FILE: set one of them":               env("NATS_CREDS", "c", "NATS_NKEY_SEED_FILE", "s"),
+		"settings: CALLBACK_TIMEOUT: must not be shorter than FINX_TIMEOUT_TOKEN":     env("CALLBACK_TIMEOUT", "30s"),
+		"settings: SYNC_TIMEOUT: must not be shorter than FINX_TIMEOUT_TOKEN":         env("SYNC_TIMEOUT", "44s"),
+		"settings: FINX_TIMEOUT_TOKEN (environment): not allowed; allowed is: a dura": env("FINX_TIMEOUT_TOKEN", "x", "SYNC_TIMEOUT", "1s"),
+	} {
+		if _, err := load(t, "", e); !strings.HasPrefix(errText(err), want) || strings.Contains(errText(err), "\n") {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	_, err := settings.Load("/nowhere/finx.yaml", func(string) string { return "" }, nil, settings.Need{})
+	if !strings.Contains(errText(err), "settings: opening the file: open /nowhere/finx.yaml: no such file") {
+		t.Error(err)
+	}
+}
+
+func TestMisspeltVariablesAreWarnedAbout(t *testing.T) {
+	s, err := settings.Load("", func(string) string { return "" }, []string{
+		"FINX_BASE_ULR=https://" + canary, "FINX_SOMETHING_ELSE=" + canary, "FINX_CLIENT_SECRET_FILE=x", "FINX_CODE_LIFETIME=1h", "HOME=/", "NATS_CONTEXT=x",
+	}, settings.Need{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"FINX_BASE_ULR: unknown variable, ignored; did you mean FINX_BASE_URL?", "FINX_SOMETHING_ELSE: unknown variable, ignored"}
+	if len(s.Warnings) != 2 || s.Warnings[0] != want[0] || s.Warnings[1] != want[1] {
+		t.Errorf("got %q", s.Warnings)
+	}
+}

@@ -1,0 +1,163 @@
+package settings
+
+import (
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/finx-connector/finx-connector/internal/secret"
+)
+
+// Settings is everything that can be set, parsed and checked. It prints without
+// its secrets. Make one with Load.
+type Settings struct {
+	NATS        NATS
+	Vault       Vault
+	FinX        FinX
+	Subjects    Subjects
+	Streams     Streams
+	Fetch       Fetch
+	Concurrency Concurrency
+	Handling    Handling
+	Process     Process
+
+	// Warnings are about settings that are probably mistakes but stop nothing.
+	Warnings []string
+	values   []Value
+}
+
+// NATS says where the broker is and how we prove who we are.
+type NATS struct {
+	URL          secret.Text // comma list; secret because it may carry a password. See ShownURL
+	CredsFile    string
+	NkeySeedFile string
+	CAFile       string
+	CertFile     string
+	KeyFile      string
+}
+
+// ShownURL returns the addresses without what comes before their @.
+func (n NATS) ShownURL() string {
+	parts := strings.Split(n.URL.Reveal(), ",")
+	for i, p := range parts {
+		if u, err := url.Parse(strings.TrimSpace(p)); err == nil {
+			u.User = nil
+			parts[i] = u.String()
+		} else {
+			parts[i] = "(unreadable)"
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// Vault says where the secrets are kept and how to log in.
+type Vault struct {
+	Addr, Namespace         string
+	Token                   secret.Text
+	CACert, CAPath          string // files
+	ClientCert, ClientKey   string // files
+	TLSServerName           string
+	SkipVerify              bool
+	Auth                    string // AuthToken, AuthAppRole or AuthKubernetes
+	AuthMount               string // empty = as the method is called
+	RoleID, SecretID        secret.Text
+	KubernetesRole, JWTPath string
+	KVMount, KVPrefix       string
+}
+
+// The ways to log in to Vault.
+const (
+	AuthToken      = "token"
+	AuthAppRole    = "approle"
+	AuthKubernetes = "kubernetes"
+)
+
+// FinX says where finX is and how it is spoken to.
+type FinX struct {
+	BaseURL         string // without a slash at the end
+	ClientID        string
+	ClientSecret    secret.Text
+	Paths           Paths
+	Timeouts        Timeouts
+	RetryBudget     time.Duration
+	ThrottleDefault time.Duration
+	MaxBodyBytes    int64
+	CodeLifetime    time.Duration
+	RefreshSkew     time.Duration
+	RefreshLifetime time.Duration
+}
+
+// Paths are finX's resources below FinX.BaseURL.
+type Paths struct{ Access, Sync, Token, Revoke, Accounts, Transactions string }
+
+// Timeouts bound one attempt of a call to finX.
+type Timeouts struct{ Link, Token, Accounts, Page time.Duration }
+
+// Subjects says how subjects are formed and who may be sent where.
+type Subjects struct {
+	Prefix           string // without the dot
+	PerConnection    bool
+	RedirectURIAllow []string // origins, lower case; empty = any https, and http on loopback
+	MaxInputBytes    int64
+}
+
+// The names of the streams. Another name in the settings means that the stream
+// belongs to another team: it is bound to and never created.
+const (
+	DefaultStreamRequests  = "FINX_REQUESTS"
+	DefaultStreamCallbacks = "FINX_CALLBACKS"
+	DefaultStreamEvents    = "FINX_EVENTS"
+	DefaultStreamTimers    = "FINX_TIMERS"
+	DefaultStreamDLQ       = "FINX_DLQ"
+)
+
+// Streams names the streams and bounds those that are ours.
+type Streams struct {
+	Requests, Callbacks, Events, Timers, DLQ string
+	Replicas                                 int           // 0 = 3 on a cluster of three or more, else 1
+	MaxAge                                   time.Duration // 0 = no bound
+	MaxBytes                                 int64         // 0 = no bound
+}
+
+// Fetch says how transactions are read and passed on.
+type Fetch struct {
+	Interval   time.Duration
+	PageSize   int
+	ChunkBytes int64
+	Overlap    time.Duration
+	SinceType  string // booked, created or modified
+}
+
+// Concurrency is how many events of a lane are handled at once, a process.
+type Concurrency struct{ Connects, Callbacks, Syncs, Erasures, Due int }
+
+// Handling bounds the work on one event.
+type Handling struct {
+	ConnectTimeout, CallbackTimeout, SyncTimeout time.Duration
+	AckWait                                      time.Duration
+	MaxAttempts                                  int
+	RetryDelayMax                                time.Duration
+	OutageAfter                                  time.Duration
+	PublishTimeout                               time.Duration
+}
+
+// Process is about the process itself.
+type Process struct {
+	ListenAddr   string
+	LogLevel     slog.Level
+	LogFormat    string // json or text
+	OTLPEndpoint string
+	DrainTimeout time.Duration
+}
+
+// Value is the value of one setting as it may be shown.
+type Value struct {
+	Env    string
+	Shown  string // "[redacted]" for a secret, empty when there is none
+	Source string // environment, the file with its line, or default
+}
+
+// Values returns every setting with its value and where that came from, in the
+// order of Table. No secret is in it.
+func (s Settings) Values() []Value { return s.values }
