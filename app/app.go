@@ -1,0 +1,190 @@
+// Package app puts the connector together and runs it: settings in, a process
+// out. The order is fixed and readable from top to bottom: logger, NATS, secret
+// store, finX, publisher, custody, flow, lanes, serve; what is opened registers
+// a named stop, and stops run last in, first out.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/finx-connector/finx-connector/consumer"
+	"github.com/finx-connector/finx-connector/custody"
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/natsconn"
+	"github.com/finx-connector/finx-connector/settings"
+	"github.com/finx-connector/finx-connector/vaultstore"
+)
+
+// Secrets is where tokens are kept: Vault, or in finx-local and in tests the
+// in-memory keeper that passes the same contract suite.
+type Secrets interface {
+	Get(ctx context.Context, connectionID string) (vaultstore.Record, vaultstore.Version, error)
+	Put(ctx context.Context, connectionID string, r vaultstore.Record, cas vaultstore.Version) (vaultstore.Version, error)
+	Check(ctx context.Context) error
+}
+
+// Options is what a run needs beyond its settings.
+type Options struct {
+	Settings settings.Settings
+	Logger   *slog.Logger
+	// Version is what /metrics and the connection to NATS say.
+	Version string
+	// Secrets replaces Vault. No setting reaches it, so a misconfigured
+	// connector can never fall back to memory.
+	Secrets Secrets
+	// OnReady, if set, is called once with the address of the health server when
+	// the lanes have been started. Whether they can take work, /readyz says.
+	OnReady func(addr string)
+}
+
+// stopEach bounds one step of the teardown, except the drain of the lanes,
+// which has its own limit.
+const stopEach = 10 * time.Second
+
+// process is a connector while it is being put together.
+type process struct {
+	Options
+	codec  events.Codec
+	reg    *prometheus.Registry
+	health health
+	stops  stops
+
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	secrets  Secrets
+	keeper   *custody.Keeper
+	consumer *consumer.Consumer
+}
+
+// Run works until ctx ends, then drains: intake stops at once, running work
+// gets DRAIN_TIMEOUT, tokens that no store has yet are waited for. It returns
+// nil after a drain, and an error when the process could not be put together.
+func Run(ctx context.Context, o Options) error {
+	p := &process{Options: o, reg: prometheus.NewRegistry(), codec: Codec(o.Settings)}
+	p.stops.logger = o.Logger
+	p.health.reg = p.reg
+	p.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version))
+	// Everything but the intake outlives ctx: a drain needs its connections.
+	work := context.WithoutCancel(ctx)
+	defer p.stops.run(work, stopEach)
+	for _, w := range o.Settings.Warnings {
+		o.Logger.WarnContext(ctx, "setting", "warning", w)
+	}
+	for _, step := range []struct {
+		name string
+		fn   func(ctx context.Context) error
+	}{
+		{"NATS", p.connect},
+		{"secret store", p.openSecrets},
+		{"handlers", p.joinHandlers},
+		{"health server", p.listen},
+	} {
+		if err := step.fn(work); err != nil {
+			return fmt.Errorf("app: starting, %s: %w", step.name, err)
+		}
+	}
+	return p.serve(ctx)
+}
+
+// serve runs the lanes until ctx ends and the drain is over.
+func (p *process) serve(ctx context.Context) error {
+	p.Logger.InfoContext(ctx, "connector started", "version", p.Version)
+	ended := make(chan error, 1)
+	go func() { ended <- p.consumer.Run(ctx) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("app: the lanes ended: %w", err)
+	case <-ctx.Done():
+	}
+	p.health.drain()
+	p.Logger.InfoContext(ctx, "draining", "limit", p.Settings.Process.DrainTimeout.String())
+	err := <-ended
+	waitCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Settings.Process.DrainTimeout)
+	defer cancel()
+	err = errors.Join(err, p.keeper.Wait(waitCtx))
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("app: draining: %w", err)
+	}
+	p.Logger.InfoContext(ctx, "drained")
+	return nil
+}
+
+// connect opens the one connection to NATS. A broker that is down is an outage
+// and not an error: the process waits for it and says so in readiness.
+func (p *process) connect(_ context.Context) error {
+	tracker := &natsconn.Tracker{}
+	cfg := NATSConfig(p.Settings)
+	cfg.Logger, cfg.OnState, cfg.Metrics = p.Logger, tracker.Observe, natsconn.NewMetrics(p.reg)
+	cfg.DrainTimeout = stopEach
+	nc, err := natsconn.Connect(cfg)
+	if err != nil {
+		return err
+	}
+	p.nc = nc
+	p.stops.push("NATS connection", func(context.Context) error { nc.Close(); return nil })
+	p.health.checks = append(p.health.checks, check{"nats", func(context.Context) error { return tracker.State().Err() }})
+	p.js, err = jetstream.New(nc)
+	return err
+}
+
+func (p *process) openSecrets(ctx context.Context) error {
+	p.secrets = p.Secrets
+	if p.secrets == nil {
+		cfg := VaultConfig(p.Settings)
+		cfg.Logger, cfg.Metrics = p.Logger, vaultstore.NewMetrics(p.reg)
+		store, err := vaultstore.New(cfg)
+		if err != nil {
+			return err
+		}
+		p.keepLogin(ctx, store)
+		p.secrets = store
+	}
+	p.health.checks = append(p.health.checks, check{"vault", p.secrets.Check})
+	return nil
+}
+
+// keepLogin runs the store's session, which renews its token and logs in again.
+func (p *process) keepLogin(ctx context.Context, store *vaultstore.Store) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- store.Run(ctx) }()
+	p.stops.push("Vault session", func(context.Context) error {
+		cancel()
+		err := <-ended
+		store.Close()
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	})
+}
+
+func (p *process) listen(ctx context.Context) error {
+	addr, stop, err := p.health.listen(ctx, p.Settings.Process.ListenAddr)
+	if err != nil {
+		return err
+	}
+	p.stops.push("health server", stop)
+	if p.OnReady != nil {
+		p.OnReady(addr)
+	}
+	return nil
+}
+
+func buildInfo(version string) prometheus.Collector {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "finx_connector_build_info", Help: "Always 1; the label says which version runs.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
+	g.Set(1)
+	return g
+}

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"strings"
+
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/natsconn"
+	"github.com/finx-connector/finx-connector/settings"
+	"github.com/finx-connector/finx-connector/streams"
+	"github.com/finx-connector/finx-connector/vaultstore"
+)
+
+// Codec returns how this installation names its subjects.
+func Codec(s settings.Settings) events.Codec {
+	return events.Codec{Prefix: s.Subjects.Prefix, MaxInputBytes: int(s.Subjects.MaxInputBytes)}
+}
+
+// NATSConfig returns how the broker is reached.
+func NATSConfig(s settings.Settings) natsconn.Config {
+	return natsconn.Config{
+		URL: s.NATS.URL.Reveal(), CredsFile: s.NATS.CredsFile, NkeySeedFile: s.NATS.NkeySeedFile,
+		CAFile: s.NATS.CAFile, CertFile: s.NATS.CertFile, KeyFile: s.NATS.KeyFile,
+	}
+}
+
+// StreamNames returns the stream of each group of subjects.
+func StreamNames(s settings.Settings) streams.Names {
+	return streams.Names{
+		Connects: s.Streams.Requests, Syncs: s.Streams.Requests, Erasures: s.Streams.Requests,
+		Callbacks: s.Streams.Callbacks, Events: s.Streams.Events, Timers: s.Streams.Timers, DLQ: s.Streams.DLQ,
+	}
+}
+
+// Topology returns what has to be on the broker. A stream with a name that is
+// not the default's belongs to another team.
+func Topology(s settings.Settings) streams.Topology {
+	owned := func(name, ours string) string {
+		if name == ours {
+			return ""
+		}
+		return name
+	}
+	limits := streams.Limits{MaxAge: s.Streams.MaxAge, MaxBytes: s.Streams.MaxBytes}
+	requests := owned(s.Streams.Requests, settings.DefaultStreamRequests)
+	return streams.Plan(streams.Config{
+		Codec: Codec(s), PerConnection: s.Subjects.PerConnection, Replicas: s.Streams.Replicas, AckWait: s.Handling.AckWait,
+		Requests: limits, Callbacks: limits, Events: limits, DLQ: limits,
+		Owned: streams.Names{
+			Connects: requests, Syncs: requests, Erasures: requests,
+			Callbacks: owned(s.Streams.Callbacks, settings.DefaultStreamCallbacks),
+			Events:    owned(s.Streams.Events, settings.DefaultStreamEvents),
+			Timers:    owned(s.Streams.Timers, settings.DefaultStreamTimers),
+			DLQ:       owned(s.Streams.DLQ, settings.DefaultStreamDLQ),
+		},
+	})
+}
+
+// Redirects returns which redirect_uri a connect request may name.
+func Redirects(s settings.Settings) (events.RedirectPolicy, error) {
+	return events.ParseRedirectPolicy(strings.Join(s.Subjects.RedirectURIAllow, ","))
+}
+
+// FinXConfig returns how finX is reached. As many connections are kept as there
+// can be callers at once.
+func FinXConfig(s settings.Settings) finx.Config {
+	t := s.FinX.Timeouts
+	return finx.Config{
+		BaseURL: s.FinX.BaseURL, ClientID: s.FinX.ClientID, ClientSecret: s.FinX.ClientSecret,
+		Paths: finx.Paths(s.FinX.Paths),
+		Timeouts: finx.Timeouts{
+			Link: t.Link, Token: t.Token, Accounts: t.Accounts, Transactions: t.Page,
+		},
+		PageSize: s.Fetch.PageSize, MaxBodyBytes: s.FinX.MaxBodyBytes, MaxIdlePerHost: callers(s),
+		RetryBudget: s.FinX.RetryBudget, ThrottleDefault: s.FinX.ThrottleDefault,
+	}
+}
+
+// VaultConfig returns how Vault is reached and logged in to.
+func VaultConfig(s settings.Settings) vaultstore.Config {
+	v := s.Vault
+	return vaultstore.Config{
+		Address: v.Addr, Namespace: v.Namespace, Auth: v.Auth, AuthMount: v.AuthMount, Token: v.Token,
+		RoleID: v.RoleID.Reveal(), SecretID: v.SecretID, K8sRole: v.KubernetesRole, K8sJWTPath: v.JWTPath,
+		Mount: v.KVMount, Prefix: v.KVPrefix, Concurrency: callers(s),
+	}
+}
+
+// callers is how many handlers can be at work at once in this process.
+func callers(s settings.Settings) int {
+	c := s.Concurrency
+	return c.Connects + c.Callbacks + c.Syncs + c.Due
+}

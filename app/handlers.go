@@ -1,0 +1,185 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/finx-connector/finx-connector/connection"
+	"github.com/finx-connector/finx-connector/connection/connectionkv"
+	"github.com/finx-connector/finx-connector/consumer"
+	"github.com/finx-connector/finx-connector/custody"
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/flow"
+	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/publisher"
+	"github.com/finx-connector/finx-connector/streams"
+)
+
+// leaseTTL is how long a lock outlives the process that held it. Waiting for a
+// held one is cheap, so it is short.
+const leaseTTL = 20 * time.Second
+
+// joinHandlers builds the business steps and the lanes that feed them.
+func (p *process) joinHandlers(context.Context) error {
+	records, err := connectionkv.New(connectionkv.Config{JS: p.js, Metrics: connectionkv.NewMetrics(p.reg)})
+	if err != nil {
+		return err
+	}
+	bank, err := p.bank()
+	if err != nil {
+		return err
+	}
+	pub, err := p.publisher()
+	if err != nil {
+		return err
+	}
+	locker := &connectionkv.Locker{Leases: records, Owner: holder(), TTL: leaseTTL, Logger: p.Logger}
+	p.keeper, err = custody.New(custody.Config{
+		Secrets: p.secrets, Tokens: bank, Lock: waitFor(locker, time.Second), Holder: holder(),
+		RefreshSkew: p.Settings.FinX.RefreshSkew, Logger: p.Logger, Metrics: custody.NewMetrics(p.reg),
+	})
+	if err != nil {
+		return err
+	}
+	p.watchUnstored()
+	redirects, err := Redirects(p.Settings)
+	if err != nil {
+		return err
+	}
+	steps, err := flow.New(flow.Config{
+		Records: records, States: records, Links: bank, Data: bank, Tokens: p.keeper,
+		Bus:  bus{pub, int(p.Settings.Fetch.ChunkBytes)},
+		Lock: waitFor(locker, fetchWait), Redirects: redirects,
+		CodeLifetime: p.Settings.FinX.CodeLifetime, SyncInterval: p.Settings.Fetch.Interval,
+		Overlap: p.Settings.Fetch.Overlap, SinceType: p.Settings.Fetch.SinceType,
+		PageSize: p.Settings.Fetch.PageSize, Logger: p.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	return p.openLanes(steps)
+}
+
+// openLanes is the route: which consumer feeds which step. A slow fetch never
+// stands before a dying code, because each lane has workers of its own.
+func (p *process) openLanes(steps *flow.Flow) error {
+	s, names := p.Settings, StreamNames(p.Settings)
+	lane := func(name, stream, durable string, slots int, limit time.Duration, handle consumer.Handler) consumer.Lane {
+		return consumer.Lane{
+			Name: name, Stream: stream, Durable: durable, Slots: slots, Deadline: limit,
+			AckWait: s.Handling.AckWait, MaxAttempts: s.Handling.MaxAttempts, Handle: handle,
+		}
+	}
+	callbacks := lane("callbacks", names.Callbacks, streams.DurableCallbacks, s.Concurrency.Callbacks, s.Handling.CallbackTimeout,
+		consumer.On(p.codec, events.DecodeCallbackReceived, steps.CallbackReceived))
+	callbacks.Redact = events.RedactCallback
+	lanes := []consumer.Lane{
+		lane("connects", names.Connects, streams.DurableConnects, s.Concurrency.Connects, s.Handling.ConnectTimeout,
+			consumer.On(p.codec, events.DecodeConnectRequested, steps.ConnectRequested)),
+		callbacks,
+		lane("syncs", names.Syncs, streams.DurableSyncs, s.Concurrency.Syncs, s.Handling.SyncTimeout,
+			consumer.On(p.codec, events.DecodeSyncRequested, steps.SyncRequested)),
+		lane("due", names.Timers, streams.DurableDue, s.Concurrency.Due, s.Handling.ConnectTimeout,
+			consumer.On(p.codec, events.DecodeSyncRequested, steps.TimerDue)),
+	}
+	var err error
+	p.consumer, err = consumer.New(consumer.Config{
+		JS: p.js, Lanes: lanes, Codec: p.codec, DLQStream: names.DLQ, Logger: p.Logger,
+		Metrics: consumer.NewMetrics(p.reg, laneNames(lanes)...), RetryDelayMax: s.Handling.RetryDelayMax,
+		OutageAfter: s.Handling.OutageAfter, DrainTimeout: s.Process.DrainTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	p.health.checks = append(p.health.checks, check{"lanes", func(context.Context) error { return blocked(p.consumer.Status()) }})
+	return nil
+}
+
+// blocked says which lanes cannot take work, and why.
+func blocked(lanes []consumer.LaneStatus) error {
+	var errs []error
+	for _, l := range lanes {
+		if !l.Ready {
+			errs = append(errs, fmt.Errorf("lane %s since %s: %s", l.Lane, l.Since.UTC().Format(time.RFC3339), l.Why))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func laneNames(lanes []consumer.Lane) []string {
+	names := make([]string, len(lanes))
+	for i, l := range lanes {
+		names[i] = l.Name
+	}
+	return names
+}
+
+func (p *process) bank() (*finx.Client, error) {
+	cfg := FinXConfig(p.Settings)
+	cfg.Metrics = finx.NewMetrics(p.reg)
+	cfg.UserAgent = "finx-connector/" + p.Version
+	client, err := finx.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.stops.push("finX connections", func(context.Context) error { client.CloseIdle(); return nil })
+	return client, nil
+}
+
+func (p *process) publisher() (*publisher.Publisher, error) {
+	names := StreamNames(p.Settings)
+	return publisher.New(publisher.Config{
+		JS: p.js, Codec: p.codec, PerConnection: p.Settings.Subjects.PerConnection,
+		EventsStream: names.Events, RequestsStream: names.Syncs, TimersStream: names.Timers,
+		Timeout: p.Settings.Handling.PublishTimeout, Logger: p.Logger, Metrics: publisher.NewMetrics(p.reg),
+	})
+}
+
+// watchUnstored makes tokens that exist in this process only an alarm.
+func (p *process) watchUnstored() {
+	p.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "finx_connector_custody_unstored",
+		Help: "Connections whose newest tokens are in this process's memory only, because Vault does not take them.",
+	}, func() float64 { return float64(p.keeper.Unstored()) }))
+	p.health.checks = append(p.health.checks, check{"custody", func(context.Context) error {
+		if n := p.keeper.Unstored(); n > unstoredQuiet {
+			return fmt.Errorf("tokens of %d connections are in memory only: do not stop this process before Vault takes writes", n)
+		}
+		return nil
+	}})
+}
+
+// unstoredQuiet is how many answers may be on their way to Vault without it
+// being news; each is there for milliseconds.
+const unstoredQuiet = 64
+
+// fetchWait is when a fetch that finds another one of the same connection at
+// work looks again.
+const fetchWait = 10 * time.Second
+
+// waitFor turns "somebody else holds it" into the verdict to come back later,
+// which counts as no attempt.
+func waitFor(l *connectionkv.Locker, wait time.Duration) custody.LockFunc {
+	return func(ctx context.Context, name string) (context.Context, func(), error) {
+		held, release, err := l.Lock(ctx, name)
+		if errors.Is(err, connection.ErrLeaseHeld) {
+			err = fault.Throttled("", time.Now().Add(wait), err)
+		}
+		return held, release, err
+	}
+}
+
+// holder names this process for people who look into leases and journals.
+func holder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}

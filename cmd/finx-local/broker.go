@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// brokerStart bounds the start of the embedded server; it takes milliseconds.
+const brokerStart = 20 * time.Second
+
+// startBroker starts a real JetStream server inside this process. Its files are
+// synced at every write, as in production.
+func startBroker(addr, state string) (url string, stop func(), err error) {
+	host, port, err := freeAddress(addr)
+	if err != nil {
+		return "", nil, err
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "finx-local", Host: host, Port: port,
+		JetStream: true, StoreDir: filepath.Join(state, "nats"), SyncAlways: true,
+		NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("configuring the JetStream server: %w", err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(brokerStart) {
+		srv.Shutdown()
+		return "", nil, errors.New("the JetStream server did not start: is another finx-local using the same state directory?")
+	}
+	return srv.ClientURL(), func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}, nil
+}
+
+// freeAddress returns addr, or the same host with a free port when somebody
+// listens on addr already: a newcomer with a NATS server of their own should
+// not have to know about ports.
+func freeAddress(addr string) (host string, port int, err error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		host, _, splitErr := net.SplitHostPort(addr)
+		if splitErr != nil {
+			return "", 0, fmt.Errorf("reading the address %q: %w", addr, splitErr)
+		}
+		if ln, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
+			return "", 0, fmt.Errorf("finding a free port: %w", err)
+		}
+	}
+	defer func() { _ = ln.Close() }()
+	host, text, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		return "", 0, err
+	}
+	port, err = strconv.Atoi(text)
+	return host, port, err
+}

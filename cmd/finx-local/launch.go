@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/finx-connector/finx-connector/app"
+	"github.com/finx-connector/finx-connector/finx/finxtest"
+	"github.com/finx-connector/finx-connector/internal/natsconn"
+	"github.com/finx-connector/finx-connector/settings"
+)
+
+// Who the sandbox thinks we are. Neither opens anything outside this process.
+const (
+	clientID     = "local"
+	clientSecret = "local-secret" //nolint:gosec // of the sandbox in this process
+	storyUser    = "newcomer@example.com"
+)
+
+// launch starts everything in the order in which one part needs the other:
+// broker, secrets, sandbox, streams, connector, page. Then the story.
+func launch(ctx context.Context, c config, p *printer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := os.MkdirAll(c.state, 0o700); err != nil {
+		return fmt.Errorf("making the state directory: %w", err)
+	}
+	secrets, err := startKeeper(ctx, c, p)
+	if err != nil {
+		return err
+	}
+	defer secrets.stop()
+	natsURL, stopBroker, err := broker(c, secrets.lasting, p)
+	if err != nil {
+		return err
+	}
+	defer stopBroker()
+	sandbox, base, err := startSandbox(ctx, c)
+	if err != nil {
+		return err
+	}
+	p.step("finX sandbox at %s", base)
+	s, err := connectorSettings(natsURL, base, secrets.env, c.listen)
+	if err != nil {
+		return err
+	}
+	js, err := applyStreams(ctx, s, p)
+	if err != nil {
+		return err
+	}
+	stopConnector, err := startConnector(ctx, c, s, secrets.store, p, cancel)
+	if err != nil {
+		return err
+	}
+	defer stopConnector()
+	watch := newObserver(p)
+	if err := watch.watch(ctx, js, s.Streams.Events); err != nil {
+		return err
+	}
+	up, pageURL, err := startPage(ctx, c, js, s, watch, p)
+	if err != nil {
+		return err
+	}
+	tale := story{up: up, seen: watch, sandbox: sandbox, print: p, want: c.transactions}
+	return perform(ctx, c, tale, addresses{natsURL, base, pageURL})
+}
+
+type addresses struct{ nats, sandbox, page string }
+
+// perform plays the story and stays up, unless it is to be played once.
+func perform(ctx context.Context, c config, tale story, at addresses) error {
+	tell, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("the story took longer than %s", c.patience))
+	defer cancel()
+	err := tale.play(tell, storyUser)
+	if c.once || ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		tale.print.step("the story went wrong: %v", err)
+	}
+	tale.print.plain(`
+Everything stays up until Ctrl-C.
+  the same by hand    %s
+  sandbox             %s
+  NATS                %s   (export NATS_URL for finx-connector's commands)
+  metrics             http://%s/metrics
+`, at.page, at.sandbox, at.nats, c.listen)
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// broker returns the address of a JetStream server: one that runs already, or
+// one embedded here. Streams without the secrets that belong to them would be
+// a riddle, so they start empty when the secrets do.
+func broker(c config, lasting bool, p *printer) (url string, stop func(), err error) {
+	if c.natsURL != "" {
+		p.step("NATS as NATS_URL says")
+		return c.natsURL, func() {}, nil
+	}
+	if !lasting {
+		if err := os.RemoveAll(filepath.Join(c.state, "nats")); err != nil {
+			return "", nil, fmt.Errorf("emptying the streams: %w", err)
+		}
+	}
+	url, stop, err = startBroker(c.nats, c.state)
+	if err == nil {
+		p.step("JetStream server at %s, files in %s", url, filepath.Join(c.state, "nats"))
+	}
+	return url, stop, err
+}
+
+// listenOn listens on addr, or on a free port of the same host.
+func listenOn(ctx context.Context, addr string) (net.Listener, error) {
+	host, port, err := freeAddress(addr)
+	if err != nil {
+		return nil, err
+	}
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+func startSandbox(ctx context.Context, c config) (*finxtest.Sandbox, string, error) {
+	sandbox := finxtest.New(finxtest.Options{
+		ClientID: clientID, ClientSecret: clientSecret,
+		Shape: finxtest.Shape{Accounts: c.accounts, Transactions: c.transactions},
+	})
+	ln, err := listenOn(ctx, c.sandbox)
+	if err != nil {
+		return nil, "", fmt.Errorf("starting the sandbox: %w", err)
+	}
+	srv := &http.Server{Handler: sandbox, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	go func() { _ = srv.Serve(ln) }()
+	return sandbox, "http://" + ln.Addr().String(), nil
+}
+
+// connectorSettings reads the settings as `finx-connector serve` does, from the
+// environment, with the addresses of this run over it.
+func connectorSettings(natsURL, finxURL string, vault map[string]string, listen string) (settings.Settings, error) {
+	ours := map[string]string{
+		"NATS_URL": natsURL, "FINX_BASE_URL": finxURL,
+		"FINX_CLIENT_ID": clientID, "FINX_CLIENT_SECRET": clientSecret, "LISTEN_ADDR": listen,
+	}
+	for k, v := range vault {
+		ours[k] = v
+	}
+	getenv := func(name string) string {
+		if v, ok := ours[name]; ok {
+			return v
+		}
+		return os.Getenv(name)
+	}
+	return settings.Load("", getenv, os.Environ(), settings.Need{FinX: true})
+}
+
+// applyStreams does what `finx-connector streams apply` does.
+func applyStreams(ctx context.Context, s settings.Settings, p *printer) (jetstream.JetStream, error) {
+	cfg := app.NATSConfig(s)
+	cfg.Name, cfg.Logger = "finx-local", slog.New(slog.DiscardHandler)
+	nc, err := natsconn.Connect(cfg)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	topology := app.Topology(s)
+	changes, err := topology.Diff(ctx, js)
+	if err != nil {
+		return nil, fmt.Errorf("looking at the streams: %w", err)
+	}
+	if err := topology.Apply(ctx, js, changes); err != nil {
+		return nil, fmt.Errorf("applying the streams: %w", err)
+	}
+	p.step("streams, consumers and buckets applied (%d changes)", len(changes))
+	return js, nil
+}
+
+// startConnector runs the connector in this process and returns when its lanes
+// have started. The returned stop drains it.
+func startConnector(ctx context.Context, c config, s settings.Settings, store app.Secrets, p *printer, fail context.CancelCauseFunc) (stop func(), err error) {
+	var sink io.Writer = io.Discard
+	if c.verbose {
+		sink = os.Stderr
+	}
+	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	started, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		err := app.Run(runCtx, app.Options{
+			Settings: s, Version: "local", Secrets: store, OnReady: func(addr string) { started <- addr },
+			Logger: slog.New(slog.NewTextHandler(sink, &slog.HandlerOptions{Level: s.Process.LogLevel})),
+		})
+		fail(err)
+		ended <- err
+	}()
+	stop = func() {
+		cancel()
+		<-ended
+	}
+	select {
+	case addr := <-started:
+		p.step("connector started, health and metrics at http://%s", addr)
+		return stop, nil
+	case err := <-ended:
+		cancel()
+		return nil, err
+	}
+}
+
+func startPage(ctx context.Context, c config, js jetstream.JetStream, s settings.Settings, watch *observer, p *printer) (*upstream, string, error) {
+	ln, err := listenOn(ctx, c.page)
+	if err != nil {
+		return nil, "", fmt.Errorf("starting the page: %w", err)
+	}
+	base := "http://" + ln.Addr().String()
+	up := &upstream{js: js, codec: app.Codec(s), print: p, redirectURI: base + "/callback"}
+	(&page{up: up, seen: watch}).serve(ctx, ln)
+	p.step("page that plays upstream at %s", base)
+	return up, base, nil
+}

@@ -1,0 +1,179 @@
+// Package custody keeps the tokens of a connection.
+//
+// finX hands out a code that works once and a refresh token that is replaced at
+// every use. Whoever loses the newest refresh token sends a human back to the
+// bank, so every call that spends one follows the same protocol:
+//
+//  1. a mark in the connection's secret says what is about to be spent
+//     (no mark, no call: a Vault that takes no writes can never burn a token);
+//  2. one call to finX;
+//  3. the answer is stored before anything else is looked at, and storing is
+//     retried for as long as the process lives;
+//  4. an answer that never came is resolved by reading the secret again and
+//     spending the same value once more: had finX not seen it, it works; had
+//     finX answered somebody else, the secret has moved; otherwise it was lost
+//     already and the outcome is reported as unknown, never silently.
+//
+// Check-and-set in Vault is what makes this safe; the lock around it only saves
+// calls.
+package custody
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/secret"
+	"github.com/finx-connector/finx-connector/vaultstore"
+)
+
+// The outcomes that end a connection or a callback. Everything else is a
+// verdict to try again.
+var (
+	// ErrCodeRejected: finX refused the code and nobody had spent it before.
+	ErrCodeRejected = errors.New("custody: code rejected")
+	// ErrExchangeUnknown: an earlier call spent the code and its answer was lost.
+	ErrExchangeUnknown = errors.New("custody: outcome of the code exchange unknown")
+	// ErrRefreshRejected: finX refused the newest refresh token: the user or the
+	// bank took the access back.
+	ErrRefreshRejected = errors.New("custody: refresh token rejected")
+	// ErrRotationUnknown: an earlier call spent the refresh token and its answer
+	// was lost.
+	ErrRotationUnknown = errors.New("custody: outcome of the token rotation unknown")
+	// ErrNoTokens: there is no secret for this connection.
+	ErrNoTokens = errors.New("custody: no tokens stored")
+)
+
+// secrets is the part of vaultstore.Store that custody needs.
+type secrets interface {
+	Get(ctx context.Context, connectionID string) (vaultstore.Record, vaultstore.Version, error)
+	Put(ctx context.Context, connectionID string, r vaultstore.Record, cas vaultstore.Version) (vaultstore.Version, error)
+}
+
+// tokenEndpoint is the part of finx.Client that spends codes and tokens. Each
+// call reaches the wire once.
+type tokenEndpoint interface {
+	ExchangeCode(ctx context.Context, code secret.Text, redirectURI string) (finx.Tokens, error)
+	Refresh(ctx context.Context, refreshToken secret.Text) (finx.Tokens, error)
+}
+
+// LockFunc takes the lock of that name across all replicas and returns a
+// context that ends when the lock is lost. An error that carries a verdict
+// means that somebody else holds it.
+type LockFunc func(ctx context.Context, name string) (held context.Context, release func(), err error)
+
+// Config is what a Keeper is made of. All fields but Metrics are required.
+type Config struct {
+	Secrets secrets
+	Tokens  tokenEndpoint
+	Lock    LockFunc
+	// Holder names this process in journal marks.
+	Holder string
+	// RefreshSkew is how long before its expiry an access token counts as
+	// expired, so that it does not die on the way.
+	RefreshSkew time.Duration
+	Logger      *slog.Logger
+	Metrics     *Metrics
+}
+
+// Keeper exchanges codes, refreshes tokens and hands out access tokens. It is
+// safe for concurrent use.
+type Keeper struct {
+	cfg     Config
+	flights singleflight.Group
+	holding holding
+}
+
+// New returns a Keeper.
+func New(cfg Config) (*Keeper, error) {
+	if cfg.Secrets == nil || cfg.Tokens == nil || cfg.Lock == nil || cfg.Logger == nil {
+		return nil, errors.New("custody: a store, a token endpoint, a lock and a logger are needed")
+	}
+	if cfg.Holder == "" {
+		return nil, errors.New("custody: a holder name is needed")
+	}
+	return &Keeper{cfg: cfg}, nil
+}
+
+// Grant is what is known of a connection's tokens, and the access token.
+type Grant struct {
+	AccessToken secret.Text
+	Scope       string
+	// ExpiresAt is when the access token dies.
+	ExpiresAt time.Time
+	// RefreshObtainedAt is when the refresh token was issued; its 90 days run
+	// from there.
+	RefreshObtainedAt time.Time
+}
+
+func grantOf(r vaultstore.Record) Grant {
+	return Grant{
+		AccessToken: r.AccessToken, Scope: r.Scope,
+		ExpiresAt: r.AccessExpiresAt, RefreshObtainedAt: r.RefreshObtainedAt,
+	}
+}
+
+// read returns the secret of a connection; a connection without one has the
+// zero record at version 0.
+func (k *Keeper) read(ctx context.Context, id string) (vaultstore.Record, vaultstore.Version, error) {
+	rec, version, err := k.cfg.Secrets.Get(ctx, id)
+	if errors.Is(err, vaultstore.ErrNotFound) {
+		return vaultstore.Record{}, 0, nil
+	}
+	if err != nil {
+		return vaultstore.Record{}, 0, fmt.Errorf("custody: reading the secret: %w", err)
+	}
+	return rec, version, nil
+}
+
+// mark writes the journal entry that must precede every call that spends
+// something. The write proves that Vault takes writes now.
+func (k *Keeper) mark(ctx context.Context, id string, rec vaultstore.Record, version vaultstore.Version,
+	kind string, spent secret.Text,
+) (vaultstore.Record, vaultstore.Version, error) {
+	attempt := 1
+	if isOpen(rec, kind, spent) {
+		attempt = rec.Pending.Attempt + 1
+	}
+	rec.Pending = &vaultstore.Pending{
+		Kind: kind, Holder: k.cfg.Holder, StartedAt: time.Now().UTC(),
+		Attempt: attempt, SHA256: spent.SHA256(),
+	}
+	next, err := k.cfg.Secrets.Put(ctx, id, rec, version)
+	if errors.Is(err, vaultstore.ErrConflict) {
+		// Somebody else is at work on this connection; what they leave behind
+		// decides what is to be done.
+		return rec, 0, fault.Transient("", fmt.Errorf("custody: marking the %s: %w", kind, err))
+	}
+	if err != nil {
+		return rec, 0, fmt.Errorf("custody: marking the %s: %w", kind, err)
+	}
+	return rec, next, nil
+}
+
+// unmark takes the journal entry away after a call that is known to have spent
+// nothing. A failure here is harmless: the mark makes the next attempt more
+// careful, not wrong.
+func (k *Keeper) unmark(ctx context.Context, id string, rec vaultstore.Record, version vaultstore.Version) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
+	defer cancel()
+	rec.Pending = nil
+	if _, err := k.cfg.Secrets.Put(ctx, id, rec, version); err != nil {
+		k.cfg.Logger.WarnContext(ctx, "journal mark left open", "connection_id", id, "error", err)
+	}
+}
+
+// bookkeeping bounds writes that follow a failure and run on a clock of their own.
+const bookkeeping = 10 * time.Second
+
+// isOpen reports whether rec carries the mark of an earlier attempt to spend
+// the same value.
+func isOpen(rec vaultstore.Record, kind string, spent secret.Text) bool {
+	return rec.Pending != nil && rec.Pending.Kind == kind && rec.Pending.SHA256 == spent.SHA256()
+}

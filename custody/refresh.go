@@ -1,0 +1,95 @@
+package custody
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/secret"
+	"github.com/finx-connector/finx-connector/vaultstore"
+)
+
+const kindRefresh = "refresh"
+
+// Access returns an access token that lives for at least the configured skew,
+// refreshing it when it is due. Concurrent callers of one connection share one
+// refresh, in this process by single flight and across replicas by the lock.
+//
+// The error is ErrNoTokens, ErrRefreshRejected or ErrRotationUnknown when the
+// connection has no access any more, and otherwise carries the verdict of the
+// call that failed.
+func (k *Keeper) Access(ctx context.Context, id string) (Grant, error) {
+	rec, _, err := k.read(ctx, id)
+	if err != nil {
+		return Grant{}, err
+	}
+	if k.isFresh(rec) {
+		return grantOf(rec), nil
+	}
+	return k.refresh(ctx, id, rec.AccessToken)
+}
+
+// Renew returns an access token other than dead, which finX refused although
+// its time had not come.
+func (k *Keeper) Renew(ctx context.Context, id string, dead secret.Text) (Grant, error) {
+	rec, _, err := k.read(ctx, id)
+	if err != nil {
+		return Grant{}, err
+	}
+	if rec.AccessToken != dead && k.isFresh(rec) {
+		return grantOf(rec), nil
+	}
+	return k.refresh(ctx, id, dead)
+}
+
+func (k *Keeper) isFresh(rec vaultstore.Record) bool {
+	return !rec.AccessToken.IsZero() && time.Until(rec.AccessExpiresAt) > k.cfg.RefreshSkew
+}
+
+// refresh spends the refresh token unless somebody else already replaced the
+// dead access token. A caller that gives up waiting does not end the refresh
+// for the others: it runs on the context of the first, without its cancellation.
+func (k *Keeper) refresh(ctx context.Context, id string, dead secret.Text) (Grant, error) {
+	result := k.flights.DoChan(id, func() (any, error) {
+		return k.refreshLocked(context.WithoutCancel(ctx), id, dead)
+	})
+	select {
+	case r := <-result:
+		grant, _ := r.Val.(Grant)
+		return grant, r.Err
+	case <-ctx.Done():
+		return Grant{}, fmt.Errorf("custody: waiting for the refresh: %w", context.Cause(ctx))
+	}
+}
+
+func (k *Keeper) refreshLocked(ctx context.Context, id string, dead secret.Text) (Grant, error) {
+	held, release, err := k.cfg.Lock(ctx, "tokens."+id)
+	if err != nil {
+		return Grant{}, fmt.Errorf("custody: locking the tokens: %w", err)
+	}
+	defer release()
+	rec, version, err := k.read(held, id)
+	if err != nil {
+		return Grant{}, err
+	}
+	if rec.AccessToken != dead && k.isFresh(rec) {
+		return grantOf(rec), nil // another replica was faster
+	}
+	if rec.RefreshToken.IsZero() {
+		return Grant{}, fmt.Errorf("%w: connection %s has no refresh token", ErrNoTokens, id)
+	}
+	token, rotation := rec.RefreshToken, rec.Rotation
+	s := spend{
+		id: id, kind: kindRefresh, value: token,
+		earlier: isOpen(rec, kindRefresh, token),
+		call: func(ctx context.Context) (finx.Tokens, error) {
+			return k.cfg.Tokens.Refresh(ctx, token)
+		},
+		apply:    applyTokens,
+		moved:    func(now vaultstore.Record) bool { return now.Rotation > rotation },
+		rejected: ErrRefreshRejected, unknown: ErrRotationUnknown,
+	}
+	rec, err = k.spend(held, s, rec, version)
+	return grantOf(rec), err
+}

@@ -1,0 +1,140 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/finx-connector/finx-connector/connection"
+	"github.com/finx-connector/finx-connector/custody"
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// CallbackReceived ends the user's trip to the bank.
+//
+//	state looked up → consumed → code exchanged, tokens stored
+//	→ connection.established → transactions.sync.requested → state moved
+//
+// or connection.failed when the user cancelled, the bank refused, or the code
+// is of no use.
+func (f *Flow) CallbackReceived(ctx context.Context, e events.Envelope, in events.CallbackReceived) error {
+	binding, err := f.States.LookupState(ctx, in.State)
+	if errors.Is(err, connection.ErrNotFound) {
+		return fault.Permanent(fault.UnknownState, &events.FieldError{Field: "state", Problem: "no connection is waiting for it"})
+	}
+	if err != nil {
+		return fmt.Errorf("flow: looking up the state: %w", err)
+	}
+	rec, rev, err := f.record(ctx, binding.ConnectionID)
+	if err != nil {
+		return err
+	}
+	if !in.Success {
+		return f.callbackWithoutCode(ctx, e, in, binding, rec, rev)
+	}
+	if hash := binding.CodeSHA256; hash != "" && hash != in.Code.SHA256() {
+		return stateConsumed()
+	}
+	return f.approved(ctx, e, in, rec, rev)
+}
+
+// callbackWithoutCode handles a user who cancelled or a bank that refused. On a
+// state that a code has consumed it changes nothing: the browser's back button
+// must not take an established connection away.
+func (f *Flow) callbackWithoutCode(ctx context.Context, e events.Envelope, in events.CallbackReceived,
+	binding connection.StateBinding, rec connection.Record, rev uint64,
+) error {
+	if binding.CodeSHA256 != "" {
+		return nil
+	}
+	reason, detail := events.ReasonUnsuccessful, "finX reports success=false"
+	if in.Cancelled {
+		reason, detail = events.ReasonCancelled, "the user cancelled"
+	}
+	return f.failConnection(ctx, e, rec, rev, in.State, reason, detail)
+}
+
+func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.CallbackReceived, rec connection.Record, rev uint64) error {
+	grant, done, err := f.Tokens.Exchanged(ctx, rec.ID, in.Code)
+	if err != nil {
+		return fmt.Errorf("flow: asking for an earlier exchange: %w", err)
+	}
+	if done && rec.EstablishedBy == in.Code.SHA256() {
+		return nil // an earlier delivery of this callback finished the job
+	}
+	if !done {
+		if age := time.Since(e.Time); age > f.CodeLifetime {
+			return f.failConnection(ctx, e, rec, rev, in.State, events.ReasonCodeExpired,
+				fmt.Sprintf("the callback is %s old, a code lives %s", age.Round(time.Second), f.CodeLifetime))
+		}
+		if grant, err = f.exchange(ctx, in, rec); err != nil {
+			return f.exchangeFailed(ctx, e, in, rec, rev, err)
+		}
+	}
+	return f.establish(ctx, e, in, rec, rev, grant)
+}
+
+// exchange consumes the state before the code is spent, so that of two
+// callbacks with different codes on one state only one ever reaches finX.
+func (f *Flow) exchange(ctx context.Context, in events.CallbackReceived, rec connection.Record) (custody.Grant, error) {
+	err := f.States.ConsumeState(ctx, in.State, in.Code.SHA256(), time.Now().UTC())
+	if errors.Is(err, connection.ErrStateConsumed) {
+		return custody.Grant{}, stateConsumed()
+	}
+	if err != nil {
+		return custody.Grant{}, fmt.Errorf("flow: consuming the state: %w", err)
+	}
+	return f.Tokens.Exchange(ctx, rec.ID, in.Code, rec.RedirectURI)
+}
+
+func (f *Flow) exchangeFailed(ctx context.Context, e events.Envelope, in events.CallbackReceived,
+	rec connection.Record, rev uint64, err error,
+) error {
+	switch {
+	case errors.Is(err, custody.ErrCodeRejected):
+		return f.failConnection(ctx, e, rec, rev, in.State, events.ReasonCodeRejected, detailOf(err))
+	case errors.Is(err, custody.ErrExchangeUnknown):
+		return f.failConnection(ctx, e, rec, rev, in.State, events.ReasonExchangeOutcomeUnknown,
+			"finX may have answered an earlier call whose answer was lost; the user must connect again")
+	}
+	return fmt.Errorf("flow: exchanging the code: %w", err)
+}
+
+// establish publishes that the connection stands, asks for its first fetch and
+// moves the state.
+func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.CallbackReceived,
+	rec connection.Record, rev uint64, grant custody.Grant,
+) error {
+	err := f.Bus.Publish(ctx, events.NewConnectionEstablished(e.Cause(), events.ConnectionEstablished{
+		ConnectionID: rec.ID, UserID: rec.UserID, State: in.State,
+		Scope: grant.Scope, EstablishedAt: grant.RefreshObtainedAt,
+	}))
+	if err != nil {
+		return fmt.Errorf("flow: announcing the connection: %w", err)
+	}
+	// The time of the callback, not of now: a redelivery must ask for the same fetch.
+	err = f.Bus.RequestSync(ctx, events.UUIDv5("sync", e.ID, rec.ID), e.Time, e.Cause(), events.SyncRequested{
+		ConnectionID: rec.ID, Trigger: events.TriggerCallback, Reason: "connection established",
+	})
+	if err != nil {
+		return fmt.Errorf("flow: asking for the first fetch: %w", err)
+	}
+	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+		now := time.Now().UTC()
+		r, err := r.Move(connection.CallbackReceived, now, "the user approved")
+		if err != nil {
+			return r, err
+		}
+		r.EstablishedBy = in.Code.SHA256()
+		r.Scope, r.EstablishedAt, r.RefreshObtainedAt = grant.Scope, grant.RefreshObtainedAt, grant.RefreshObtainedAt
+		return r.Move(connection.Established, now, "tokens stored")
+	})
+}
+
+func stateConsumed() error {
+	return fault.Permanent(fault.Rejected, &events.FieldError{
+		Field: "state", Problem: "consumed by an earlier callback; this one's code was not sent to finX",
+	})
+}

@@ -1,0 +1,148 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/finx-connector/finx-connector/connection"
+	"github.com/finx-connector/finx-connector/custody"
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// fetch is one run over all accounts of a connection.
+type fetch struct {
+	*Flow
+	cause events.Cause
+	rec   connection.Record
+	grant custody.Grant
+}
+
+// fetched is what a whole fetch leaves to say.
+type fetched struct {
+	accounts          []events.AccountFetched
+	marks             map[string]connection.AccountMark
+	transactions      int
+	eventIDs          []string
+	refreshObtainedAt time.Time
+}
+
+// run reads every account and hands its transactions on, page by page.
+func (j *fetch) run(ctx context.Context) (fetched, error) {
+	var accounts []finx.Account
+	err := j.withToken(ctx, func() (err error) {
+		accounts, err = j.Data.Accounts(ctx, j.grant.AccessToken)
+		return err
+	})
+	if err != nil {
+		return fetched{}, fmt.Errorf("flow: listing the accounts: %w", err)
+	}
+	open := j.rec.Fetch
+	parts := j.Bus.NewFetch(FetchMeta{
+		Cause: j.cause, ConnectionID: j.rec.ID, UserID: j.rec.UserID, FetchID: open.ID, Trigger: open.Trigger,
+	})
+	out := fetched{accounts: []events.AccountFetched{}, marks: map[string]connection.AccountMark{}}
+	for _, account := range accounts {
+		since, until := j.rec.NextWindow(account.ID, open.StartedAt, j.Overlap, connection.Ask{Since: open.Since, Full: open.Full})
+		parts.StartAccount(AccountHead{
+			ID: account.ID, Raw: account.Raw, SyncedAt: account.SyncedAt,
+			Window: events.Window{Since: since, Until: until},
+		})
+		if err := j.pages(ctx, account.ID, since, until, parts); err != nil {
+			return fetched{}, err
+		}
+		result, err := parts.FinishAccount(ctx)
+		if err != nil {
+			return fetched{}, fmt.Errorf("flow: publishing the transactions: %w", err)
+		}
+		out.accounts = append(out.accounts, result)
+		out.transactions += result.Transactions
+		out.marks[account.ID] = connection.AccountMark{SyncedAt: account.SyncedAt, SucceededAt: account.SucceededAt}
+	}
+	out.eventIDs = parts.EventIDs()
+	out.refreshObtainedAt = j.grant.RefreshObtainedAt
+	return out, nil
+}
+
+// pages reads one account to its end. finX pages by count and offset without a
+// total or a cursor: oldest first under a fixed upper bound, new bookings land
+// behind what was read, and a page shorter than asked for is the last.
+func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts Parts) error {
+	buf := j.buffers.get()
+	defer j.buffers.put(buf)
+	size := j.PageSize
+	for offset := 0; ; {
+		query := finx.TransactionQuery{
+			AccountID: accountID, Count: size, Offset: offset, Since: since, Until: until,
+			SinceType: j.SinceType, Sort: "asc", IncludePending: true,
+		}
+		var page finx.Page
+		err := j.withToken(ctx, func() (err error) {
+			page, err = j.Data.Transactions(ctx, j.grant.AccessToken, query, buf)
+			return err
+		})
+		if errors.Is(err, finx.ErrBodyTooLarge) && size > 1 {
+			size = max(1, size/4)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("flow: reading transactions from offset %d: %w", offset, err)
+		}
+		for _, item := range page.Items {
+			if err := parts.Add(ctx, item); err != nil {
+				return fmt.Errorf("flow: publishing the transactions: %w", err)
+			}
+		}
+		offset += len(page.Items)
+		if len(page.Items) < size {
+			return nil
+		}
+	}
+}
+
+// withToken runs a call with a live access token. A long fetch outlives its
+// token, so the token is looked at before every call; one that finX refuses
+// before its time is replaced once.
+func (j *fetch) withToken(ctx context.Context, call func() error) error {
+	if time.Until(j.grant.ExpiresAt) <= tokenSlack {
+		grant, err := j.Tokens.Access(ctx, j.rec.ID)
+		if err != nil {
+			return fmt.Errorf("getting an access token: %w", err)
+		}
+		j.grant = grant
+	}
+	err := call()
+	if !errors.Is(err, finx.ErrUnauthorized) {
+		return err
+	}
+	grant, renewErr := j.Tokens.Renew(ctx, j.rec.ID, j.grant.AccessToken)
+	if renewErr != nil {
+		return fmt.Errorf("renewing the access token: %w", renewErr)
+	}
+	j.grant = grant
+	if err = call(); errors.Is(err, finx.ErrUnauthorized) {
+		// A token fresh from finX is refused: asking again brings the same.
+		return fault.Permanent(fault.Rejected, err)
+	}
+	return err
+}
+
+// tokenSlack is how long an access token must still live for one more call
+// with it to make sense; custody's own skew is longer.
+const tokenSlack = 30 * time.Second
+
+// pagePool reuses page buffers: a page is the largest thing this program holds.
+type pagePool struct{ pool sync.Pool }
+
+func (p *pagePool) get() *finx.PageBuffer {
+	if buf, ok := p.pool.Get().(*finx.PageBuffer); ok {
+		return buf
+	}
+	return new(finx.PageBuffer)
+}
+
+func (p *pagePool) put(buf *finx.PageBuffer) { p.pool.Put(buf) }

@@ -1,0 +1,170 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/finx-connector/finx-connector/connection"
+	"github.com/finx-connector/finx-connector/custody"
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// SyncRequested fetches the accounts and transactions of a connection. Callback,
+// timer, operator and upstream all ask for a fetch by this one event.
+//
+//	window fixed in the record, next timer set → access token (refreshed when due)
+//	→ accounts → per account page by page → transactions.fetched × n
+//	→ transactions.fetch.completed → state written
+func (f *Flow) SyncRequested(ctx context.Context, e events.Envelope, in events.SyncRequested) error {
+	rec, _, err := f.record(ctx, in.ConnectionID)
+	if err != nil {
+		return err
+	}
+	fetchID := events.FetchID(e)
+	if rec.FetchDone(fetchID) {
+		return f.schedule(ctx, rec)
+	}
+	if rec.State != connection.Established {
+		return f.notEstablished(ctx, e, rec, fetchID, in)
+	}
+	held, release, err := f.Lock(ctx, "fetch."+rec.ID)
+	if err != nil {
+		return fmt.Errorf("flow: another fetch of this connection is running: %w", err)
+	}
+	defer release()
+	rec, rev, err := f.openFetch(held, fetchID, in)
+	if err != nil {
+		return err
+	}
+	job := &fetch{Flow: f, cause: e.Cause(), rec: rec}
+	completed, err := job.run(held)
+	if err != nil {
+		return f.fetchFailed(ctx, job, rev, err)
+	}
+	return f.completeFetch(ctx, job, rev, completed)
+}
+
+// trigger is what made this fetch happen; a request that does not say comes
+// from outside.
+func trigger(in events.SyncRequested) string {
+	if in.Trigger == "" {
+		return events.TriggerRequest
+	}
+	return in.Trigger
+}
+
+// openFetch fixes the window and the start in the record, so that a redelivery
+// fetches the same window and publishes under the same ids, and sets the next
+// timer before anything can go wrong: a fetch that dies must not end the chain.
+func (f *Flow) openFetch(ctx context.Context, fetchID string, in events.SyncRequested) (connection.Record, uint64, error) {
+	rec, rev, err := f.record(ctx, in.ConnectionID)
+	if err != nil {
+		return rec, 0, err
+	}
+	if rec.Fetch == nil || rec.Fetch.ID != fetchID {
+		now := time.Now().UTC()
+		rec = rec.OpenFetch(fetchID, trigger(in), connection.Ask{Since: in.Since, Full: in.Full}, now)
+		rec.NextFetchAt = now.Add(f.SyncInterval)
+		if rev, err = f.Records.Update(ctx, rec, rev); err != nil {
+			return rec, 0, fmt.Errorf("flow: opening the fetch: %w", err)
+		}
+	}
+	return rec, rev, f.schedule(ctx, rec)
+}
+
+// schedule sets the timer of the next fetch; setting it again replaces it.
+func (f *Flow) schedule(ctx context.Context, rec connection.Record) error {
+	if rec.State != connection.Established || rec.NextFetchAt.IsZero() {
+		return nil
+	}
+	err := f.Bus.ScheduleSync(ctx, rec.ID, rec.NextFetchAt, events.SyncRequested{
+		ConnectionID: rec.ID, Trigger: events.TriggerSchedule, Reason: "sync interval",
+	})
+	if err != nil {
+		return fmt.Errorf("flow: scheduling the next fetch: %w", err)
+	}
+	return nil
+}
+
+// notEstablished answers a request for data that nobody has access to. A timer
+// of a connection that ended is no news to anybody.
+func (f *Flow) notEstablished(ctx context.Context, e events.Envelope, rec connection.Record, fetchID string, in events.SyncRequested) error {
+	if trigger(in) == events.TriggerSchedule {
+		return nil
+	}
+	err := f.Bus.Publish(ctx, events.NewFetchFailed(e.Cause(), events.FetchFailed{
+		ConnectionID: rec.ID, UserID: rec.UserID, FetchID: fetchID, Trigger: trigger(in),
+		Reason: "not_established", Detail: "the connection is in state " + string(rec.State),
+	}))
+	if err != nil {
+		return fmt.Errorf("flow: announcing the failed fetch: %w", err)
+	}
+	return nil
+}
+
+// completeFetch publishes that the fetch is whole, after all its parts are
+// stored, and writes what the next window opens from.
+func (f *Flow) completeFetch(ctx context.Context, job *fetch, rev uint64, done fetched) error {
+	finished := time.Now().UTC()
+	open := job.rec.Fetch
+	err := f.Bus.Publish(ctx, events.NewFetchCompleted(job.cause, events.FetchCompleted{
+		ConnectionID: job.rec.ID, UserID: job.rec.UserID, FetchID: open.ID, Trigger: open.Trigger,
+		Accounts: done.accounts, Transactions: done.transactions, EventIDs: done.eventIDs,
+		StartedAt: open.StartedAt, FinishedAt: finished,
+	}))
+	if err != nil {
+		return fmt.Errorf("flow: announcing the fetch: %w", err)
+	}
+	return f.edit(ctx, job.rec, rev, func(r connection.Record) (connection.Record, error) {
+		if r.Fetch == nil || r.Fetch.ID != open.ID {
+			r.Fetch = open // given up by somebody who thought us dead; the work is done all the same
+		}
+		r.RefreshObtainedAt = done.refreshObtainedAt
+		return r.CloseFetch(finished, done.marks, done.transactions), nil
+	})
+}
+
+// fetchFailed decides whether a failed fetch ends something. A verdict to try
+// again goes back to the consumer as it is.
+func (f *Flow) fetchFailed(ctx context.Context, job *fetch, rev uint64, err error) error {
+	switch {
+	case errors.Is(err, custody.ErrRefreshRejected):
+		return f.reauthorize(ctx, job, rev, events.ReasonRefreshRejected, err)
+	case errors.Is(err, custody.ErrRotationUnknown):
+		return f.reauthorize(ctx, job, rev, events.ReasonRotationOutcomeUnknown, err)
+	case errors.Is(err, custody.ErrNoTokens):
+		return f.reauthorize(ctx, job, rev, events.ReasonAccessRevoked, err)
+	case fault.Of(err) != fault.GiveUp:
+		return err
+	}
+	if pubErr := f.announceFailure(ctx, job, reasonOf(err), err); pubErr != nil {
+		return pubErr
+	}
+	return f.edit(ctx, job.rec, rev, func(r connection.Record) (connection.Record, error) {
+		r.Fetch = nil
+		return r.Note(time.Now().UTC(), reasonOf(err), detailOf(err)), nil
+	})
+}
+
+func (f *Flow) announceFailure(ctx context.Context, job *fetch, reason string, cause error) error {
+	open := job.rec.Fetch
+	err := f.Bus.Publish(ctx, events.NewFetchFailed(job.cause, events.FetchFailed{
+		ConnectionID: job.rec.ID, UserID: job.rec.UserID, FetchID: open.ID, Trigger: open.Trigger,
+		Reason: reason, Detail: detailOf(cause), RetryAt: job.rec.NextFetchAt,
+	}))
+	if err != nil {
+		return fmt.Errorf("flow: announcing the failed fetch: %w", err)
+	}
+	return nil
+}
+
+// reasonOf is the machine-readable reason of transactions.fetch.failed.
+func reasonOf(err error) string {
+	if fault.ClassOf(err) == fault.Oversize {
+		return "oversize"
+	}
+	return "rejected"
+}
