@@ -39,6 +39,7 @@ type rig struct {
 	js      jetstream.JetStream // the test's own connection
 	log     *logs
 	reg     *prometheus.Registry
+	metrics *consumer.Metrics // of all runs of the rig
 	ackWait time.Duration
 }
 
@@ -140,11 +141,12 @@ func (r *rig) run(handle consumer.Handler, change ...func(*consumer.Config, *con
 		RetryDelay: 20 * time.Millisecond, RetryDelayMax: 100 * time.Millisecond,
 		DrainTimeout: 5 * time.Second,
 	}
+	if r.metrics == nil {
+		r.metrics = consumer.NewMetrics(r.reg, lane.Name)
+	}
+	cfg.Metrics = r.metrics
 	for _, f := range change {
 		f(&cfg, &lane)
-	}
-	if cfg.Metrics == nil {
-		cfg.Metrics = consumer.NewMetrics(r.reg, lane.Name)
 	}
 	cfg.Lanes = []consumer.Lane{lane}
 	c, err := consumer.New(cfg)
