@@ -29,9 +29,9 @@ const (
 	HeaderConsumer = "Dlq-Consumer"
 	HeaderAttempts = "Dlq-Attempts"
 	HeaderTime     = "Dlq-Time" // when the dead letter was made, RFC 3339
-	// HeaderMsgID keeps the Nats-Msg-Id of the original, whose place is taken by
+	// HeaderOriginalID keeps the Nats-Msg-Id of the original, whose place is taken by
 	// the dead letter's own.
-	HeaderMsgID = "Dlq-Msg-Id"
+	HeaderOriginalID = "Dlq-Msg-Id"
 )
 
 // MaxErrorLine is the most bytes of an error that are kept or logged.
@@ -79,7 +79,7 @@ func (dl deadLetter) message(maxPayload int64, withhold bool) *nats.Msg {
 	if payload(m) > maxPayload {
 		// Headers alone can fill a message; the reference matters more.
 		own.Set(events.HeaderContentType, events.ContentTypeJSON)
-		own.Del(HeaderMsgID)
+		own.Del(HeaderOriginalID)
 		m.Header = own
 	}
 	return m
@@ -99,7 +99,7 @@ func (dl deadLetter) headers(kept events.Message) nats.Header {
 	h.Set(events.HeaderMsgID, fmt.Sprintf("dlq:%s:%d", dl.d.Stream, dl.d.Sequence))
 	for name, values := range kept.Header {
 		if strings.EqualFold(name, events.HeaderMsgID) && len(values) > 0 {
-			h.Set(HeaderMsgID, values[0])
+			h.Set(HeaderOriginalID, values[0])
 		}
 	}
 	return h

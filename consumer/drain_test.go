@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -134,6 +135,41 @@ func TestIntakeStopsAtOnce(t *testing.T) {
 	r.publish("late", nil)
 	if info := r.info(); info.NumAckPending != 0 || seen.count() != 0 {
 		t.Errorf("%d pending, %d handled after the stop, want none", info.NumAckPending, seen.count())
+	}
+}
+
+// TestEveryDeliveryIsAnswered stops the intake while messages pour in: what the
+// server had sent already is handed back, so nothing waits for AckWait.
+func TestEveryDeliveryIsAnswered(t *testing.T) {
+	for round := range 10 {
+		t.Run(strconv.Itoa(round), func(t *testing.T) {
+			r := newRig(t, time.Hour)
+			acks := r.acks()
+			var seen calls
+			run := r.run(counting(&seen), func(_ *consumer.Config, l *consumer.Lane) { l.Slots = 64 })
+			run.waitReady()
+			var pouring sync.WaitGroup
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			for range 2 {
+				pouring.Go(func() {
+					for ctx.Err() == nil {
+						_, _ = r.js.Publish(ctx, subject, []byte("x"))
+					}
+				})
+			}
+			r.eventually("under load", func() bool { return seen.count() > 200 })
+			run.stop()
+			cancel()
+			pouring.Wait()
+			delivered := int(r.info().Delivered.Consumer)
+			r.eventually("as many answers as deliveries", func() bool { return len(acks.Verdicts()) >= delivered })
+			handedBack := delivered - seen.count()
+			t.Logf("%d delivered, %d handed back", delivered, handedBack)
+			if n := len(acks.Verdicts()); n != delivered || handedBack < 0 {
+				t.Errorf("%d answers to %d deliveries, %d handled", n, delivered, seen.count())
+			}
+		})
 	}
 }
 

@@ -51,7 +51,7 @@ func TestPoisonDoesNotBlock(t *testing.T) {
 	want := map[string]string{
 		consumer.HeaderReason: "malformed", consumer.HeaderStream: stream, consumer.HeaderSequence: "1",
 		consumer.HeaderSubject: subject, consumer.HeaderConsumer: durable, consumer.HeaderAttempts: "1",
-		consumer.HeaderMsgID: "cb-1", "Nats-Msg-Id": "dlq:" + stream + ":1", "traceparent": "00-1-2-01",
+		consumer.HeaderOriginalID: "cb-1", "Nats-Msg-Id": "dlq:" + stream + ":1", "traceparent": "00-1-2-01",
 	}
 	for name, value := range want {
 		if got := m.Header.Get(name); got != value {

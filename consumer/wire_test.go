@@ -82,6 +82,9 @@ func TestEveryVerdictOnTheWire(t *testing.T) {
 			if body != tc.body || delay < tc.delay.min || delay > tc.delay.max {
 				t.Errorf("answer %q with delay %s, want %q within %v", body, delay, tc.body, tc.delay)
 			}
+			if got.Confirmed != (tc.outcome == consumer.OutcomeDone) {
+				t.Errorf("confirmed by the server: %t; an acknowledgement must be, nothing else can be", got.Confirmed)
+			}
 			r.eventually("log line", func() bool { return len(r.log.lines(t, "delivery settled")) == 1 })
 			line := r.log.lines(t, "delivery settled")[0]
 			if line["level"] != tc.level || line["outcome"] != string(tc.outcome) || line["lane"] != "callbacks" ||

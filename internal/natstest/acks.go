@@ -17,6 +17,7 @@ type Ack struct {
 	Body      string // "+ACK", `-NAK {"delay":…}`, "+TERM reason", "+WPI"
 	Delivered uint64 // which delivery of the message is answered, from 1
 	Sequence  uint64 // stream sequence of the message
+	Confirmed bool   // the sender waits for the server's word (DoubleAck)
 	At        time.Time
 }
 
@@ -52,7 +53,7 @@ func RecordAcks(t testing.TB, nc *nats.Conn, stream, consumer string) *AckLog {
 // add reads the delivery count and the stream sequence, the two tokens from
 // index first of the subject.
 func (l *AckLog) add(m *nats.Msg, first int) {
-	a := Ack{Subject: m.Subject, Body: string(m.Data), At: time.Now()}
+	a := Ack{Subject: m.Subject, Body: string(m.Data), Confirmed: m.Reply != "", At: time.Now()}
 	if tokens := strings.Split(m.Subject, "."); len(tokens) > first+1 {
 		a.Delivered, _ = strconv.ParseUint(tokens[first], 10, 64)
 		a.Sequence, _ = strconv.ParseUint(tokens[first+1], 10, 64)
