@@ -9,7 +9,9 @@ import (
 // namespace is the UUIDv5 of "https://github.com/finx-connector/finx-connector"
 // in the URL namespace of RFC 9562. It is spelled out because every id ever
 // published depends on it: it must never change.
-var namespace = uuid.UUID{0xd2, 0x53, 0x7d, 0x47, 0x54, 0x93, 0x56, 0xea, 0xa5, 0x86, 0x9d, 0x2d, 0xed, 0xa4, 0x8b, 0x5f}
+func namespace() uuid.UUID {
+	return uuid.UUID{0xd2, 0x53, 0x7d, 0x47, 0x54, 0x93, 0x56, 0xea, 0xa5, 0x86, 0x9d, 0x2d, 0xed, 0xa4, 0x8b, 0x5f}
+}
 
 // NewUUID returns a random UUID (version 4) in canonical form.
 func NewUUID() string { return uuid.NewString() }
@@ -22,7 +24,7 @@ func UUIDv5(parts ...string) string {
 		name = binary.AppendUvarint(name, uint64(len(p)))
 		name = append(name, p...)
 	}
-	return uuid.NewSHA1(namespace, name).String()
+	return uuid.NewSHA1(namespace(), name).String()
 }
 
 // IsUUID reports whether s is a UUID in canonical form: 36 characters, lower case.
