@@ -109,5 +109,5 @@ const (
 
 // isFieldName keeps everything out of an error text that is not a plain name.
 func isFieldName(s string) bool {
-	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.") == ""
+	return s != "" && len(s) <= 40 && strings.Trim(s, letters+"_.") == ""
 }

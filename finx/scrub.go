@@ -4,16 +4,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 )
 
 const (
 	maxDescription = 200 // bytes of finX's text that an error may carry
-	maxRequestID   = 128
+	maxRequestID   = 64
+	letters        = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	withheld       = "[redacted]"
-	// A run of token characters this long that holds a digit, or twice as long
-	// without one, is taken for a token, an IBAN or an account number.
+	// A run of this many token characters that is not a plain word, or twice as
+	// many of any, is taken for a token, an IBAN or an account number.
 	tokenRun = 16
 )
 
@@ -33,6 +35,8 @@ func newScrubber(secrets ...string) scrubber {
 		s.secrets = append(s.secrets, v, url.QueryEscape(v), url.PathEscape(v), strings.Trim(string(quoted), `"`),
 			base64.StdEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)))
 	}
+	// The longest first: one spelling may be a part of another.
+	slices.SortFunc(s.secrets, func(a, b string) int { return len(b) - len(a) })
 	return s
 }
 
@@ -55,10 +59,10 @@ func (s scrubber) line(text string) string {
 	return cut(strings.Join(words, " "), maxDescription)
 }
 
-// requestID keeps an id only if it is one: visible ASCII of a sane length. It is
-// not judged by shape, which is a token's.
+// requestID keeps an id only if it is one by its length and characters. Its shape
+// is a token's, so only the secrets sent are looked for in it.
 func (s scrubber) requestID(id string) string {
-	if len(id) > maxRequestID || strings.IndexFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
+	if len(id) > maxRequestID || strings.Trim(id, letters+"0123456789._:-") != "" {
 		return ""
 	}
 	return s.exact(id)
@@ -79,7 +83,7 @@ func scrubWord(w string) string {
 		if n < 0 {
 			n = len(w)
 		}
-		if run := w[:n]; len(run) >= 2*tokenRun || (len(run) >= tokenRun && strings.ContainsAny(run, "0123456789")) {
+		if run := w[:n]; len(run) >= 2*tokenRun || (len(run) >= tokenRun && !isPlainWord(run)) {
 			out.WriteString(withheld)
 		} else {
 			out.WriteString(run)
@@ -95,9 +99,11 @@ func scrubWord(w string) string {
 	return out.String()
 }
 
-func tokenRune(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.~+/=%", r)
-}
+func tokenRune(r rune) bool { return strings.ContainsRune(letters+"0123456789-_.~+/=%", r) }
+
+// isPlainWord reports whether w is written like a long word or a host name: small
+// letters, perhaps after one capital, perhaps joined.
+func isPlainWord(w string) bool { return strings.Trim(w[1:], letters[:26]+"-_.") == "" }
 
 // cut shortens s to at most n bytes without splitting a character.
 func cut(s string, n int) string {
