@@ -129,3 +129,33 @@ func TestEndingsRememberWhyAndSuccessForgets(t *testing.T) {
 		t.Errorf("Note: %+v", got)
 	}
 }
+
+// Two handlers start from one read; what each makes of it must not show up in
+// the other's copy.
+func TestCopiesShareNothingThatChanges(t *testing.T) {
+	base := connection.New("c1", "u1", noon).SetMark("A1", connection.AccountMark{Until: "2026-11-01"}).MarkFetchDone("f0")
+	for range 4 { // grow, so that the slices have room to spare
+		for _, to := range []connection.State{connection.CallbackReceived, connection.Established} {
+			base.State = connection.ReauthorizationRequired
+			var err error
+			if base, err = base.Move(to, noon, "base"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	one, err := base.Move(connection.Erased, noon, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := base.RequireReauthorization(noon, "other", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other = other.SetMark("A1", connection.AccountMark{Until: "2026-12-01"}).MarkFetchDone("f1")
+	if got := one.History[len(one.History)-1].Reason; got != "one" {
+		t.Errorf("the other's step %q is in this one's history", got)
+	}
+	if one.Accounts["A1"].Until != "2026-11-01" || one.FetchDone("f1") || one.LastError != nil {
+		t.Errorf("the other's changes are here: %+v", one)
+	}
+}
