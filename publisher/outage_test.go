@@ -83,6 +83,9 @@ func TestLateAckIsADuplicate(t *testing.T) {
 	metrics := NewMetrics(prometheus.NewRegistry())
 	p := newPublisher(t, Config{JS: js, AttemptTimeout: 200 * time.Millisecond, Metrics: metrics})
 	broker.Pause()
+	natstest.Eventually(t, 10*time.Second, func() bool {
+		return js.Conn().FlushTimeout(100*time.Millisecond) != nil // the signal takes its time
+	}, "the broker stands still")
 	type result struct {
 		receipt Receipt
 		err     error

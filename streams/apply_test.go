@@ -231,7 +231,7 @@ func TestDiffWithoutPermissionSaysWhat(t *testing.T) {
 			Publish: &server.SubjectPermission{Allow: []string{"nothing"}},
 		}}}
 	}))
-	js, err := jetstream.New(natstest.Connect(t, srv.URL(), nats.UserInfo("u", "p")))
+	js, err := jetstream.New(natstest.Connect(t, srv.URL(), nats.UserInfo("u", "p"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})))
 	if err != nil {
 		t.Fatal(err)
 	}
