@@ -130,12 +130,16 @@ func (l *appRoleLogin) currentSecretID(ctx context.Context, client *api.Client) 
 	if id == l.wrapper { // it opens only once; what was in it serves every further login
 		return l.unwrapped.Reveal(), nil
 	}
-	inside, err := client.Logical().UnwrapWithContext(ctx, id)
+	own, err := client.CloneWithHeaders() // unwrapping leaves the wrapping token on its client
+	if err != nil {
+		return "", err
+	}
+	inside, err := own.Logical().UnwrapWithContext(ctx, id)
 	if re, ok := errors.AsType[*api.ResponseError](err); ok && re.StatusCode == http.StatusBadRequest {
-		return "", fmt.Errorf("unwrapping the secret id: somebody else may have opened it, treat it as stolen: %w", err)
+		return "", fmt.Errorf("unwrapping the secret id: somebody else may have opened it, treat it as stolen: %w", inOurWords(err))
 	}
 	if err != nil {
-		return "", fmt.Errorf("unwrapping the secret id: %w", err)
+		return "", fmt.Errorf("unwrapping the secret id: %w", inOurWords(err))
 	}
 	if inside == nil {
 		return "", errors.New("unwrapping the secret id: nothing inside")

@@ -50,6 +50,9 @@ func (s *Store) inspect(ctx context.Context) error {
 		Options map[string]string
 	}
 	found, err := s.fetch(ctx, "sys/internal/ui/mounts/"+s.paths.mount, nil, &mount)
+	if isForbidden(err) {
+		return fmt.Errorf("no such mount, or no right to anything below it: %w", err)
+	}
 	if err != nil {
 		return err
 	}

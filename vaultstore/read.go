@@ -31,14 +31,14 @@ func (s *Store) read(ctx context.Context, id string) (stored, Version, error) {
 	if err != nil {
 		return stored{}, 0, err
 	}
+	if found && answer.Meta.Version < 1 {
+		return stored{}, 0, fault.Transient(fault.Vault, errors.New("an answer without a version: is this a KV v2 engine?"))
+	}
 	if !found || answer.Data == nil {
 		if err := s.mustHaveMount(ctx); err != nil {
 			return stored{}, 0, err
 		}
 		return stored{}, answer.Meta.Version, ErrNotFound
-	}
-	if answer.Meta.Version < 1 {
-		return stored{}, 0, fault.Transient(fault.Vault, errors.New("an answer without a version: is this a KV v2 engine?"))
 	}
 	return *answer.Data, answer.Meta.Version, nil
 }

@@ -48,29 +48,39 @@ func judge(ctx context.Context, write bool, w *wire, err error) error {
 	if err == nil {
 		return nil
 	}
-	re, answered := errors.AsType[*api.ResponseError](err)
+	err = inOurWords(err)
+	e, answered := errors.AsType[*statusError](err)
 	if !answered {
 		return judgeSilence(ctx, write, w, err)
 	}
-	e := &statusError{status: re.StatusCode, problem: problemOf(re)}
 	unsure := write && w.maybeApplied.Load()
 	switch {
 	case isTooLarge(e):
-		return fault.Permanent(fault.Oversize, fmt.Errorf("%w: %w", ErrTooLarge, e))
+		return fault.Permanent(fault.Oversize, fmt.Errorf("%w: %w", ErrTooLarge, err))
 	case isConflict(e):
-		return fault.Transient("", fmt.Errorf("%w: %w", ErrConflict, e))
+		return fault.Transient("", fmt.Errorf("%w: %w", ErrConflict, err))
 	case unsure:
-		return fault.Ambiguous(fault.Vault, e)
+		return fault.Ambiguous(fault.Vault, err)
 	case e.status == http.StatusTooManyRequests:
 		pause := max(quotaPause, time.Duration(w.retryAfter.Load()))
-		return fault.Throttled(fault.Vault, time.Now().Add(pause), e)
+		return fault.Throttled(fault.Vault, time.Now().Add(pause), err)
 	case e.status == http.StatusNotFound:
-		return fault.Transient(fault.Vault, fmt.Errorf("no KV v2 engine at this mount: %w", e))
+		return fault.Transient(fault.Vault, fmt.Errorf("nothing is mounted at this path: %w", err))
 	}
 	// Sealed, standby, not yet replicated, forbidden, misconfigured: an operator
 	// or time will mend it, and until then the event waits. Giving up would put
 	// events aside for a fault that is not theirs.
-	return fault.Transient(fault.Vault, e)
+	return fault.Transient(fault.Vault, err)
+}
+
+// inOurWords replaces an error that holds an answer of Vault, which would print
+// many lines with whatever the answer said, by a statusError.
+func inOurWords(err error) error {
+	re, ok := errors.AsType[*api.ResponseError](err)
+	if !ok {
+		return err
+	}
+	return &statusError{status: re.StatusCode, problem: problemOf(re)}
 }
 
 // judgeSilence judges a call that got no answer.

@@ -60,6 +60,8 @@ func (w *wire) note(resp *http.Response, err error, sent bool) {
 		w.keepRetryAfter(resp)
 	case resp.StatusCode >= http.StatusInternalServerError:
 		w.maybeApplied.Store(true)
+	case resp.StatusCode < http.StatusMultipleChoices:
+		w.maybeApplied.Store(true) // and so it stays if the rest of the answer cannot be read
 	default:
 		w.keepRetryAfter(resp)
 	}
