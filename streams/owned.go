@@ -25,7 +25,11 @@ func (t Topology) diffOwned(ctx context.Context, js jetstream.JetStream, absent 
 		} else {
 			m.ownedStream(o, *is)
 		}
-		changes = append(changes, m.changes...)
+		for _, c := range m.changes {
+			if !slices.Contains(changes, c) { // a stream that holds several groups is said once
+				changes = append(changes, c)
+			}
+		}
 	}
 	return changes, nil
 }

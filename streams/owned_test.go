@@ -79,7 +79,7 @@ func TestOwnedStreamThatFits(t *testing.T) {
 		}
 	}
 	// Their transactions.> swallows our sync requests: they must name that too.
-	if text := lines(diff(t, topology, js)); !strings.Contains(text, "TEAM_OUT already holds transactions.sync.requested: name it in STREAM_SYNCS") {
+	if text := lines(diff(t, topology, js)); !strings.Contains(text, "TEAM_OUT already holds transactions.sync.requested: name it in STREAM_REQUESTS") {
 		t.Fatal(text)
 	}
 	info := mustStream(t, js, "TEAM_OUT").Config
@@ -97,5 +97,22 @@ func TestOwnedStreamThatFits(t *testing.T) {
 	apply(t, topology, js)
 	if after := diff(t, topology, js); len(after) != 0 {
 		t.Errorf("a fitting stream of another team is drift:\n%s", lines(after))
+	}
+}
+
+func TestOwnedStreamOfAllRequestsIsReportedOnce(t *testing.T) {
+	js := natstest.JetStream(t, natstest.Start(t).URL())
+	topology := Plan(Config{Owned: Names{Connects: "TEAM", Syncs: "TEAM", Erasures: "TEAM"}})
+	text := lines(diff(t, topology, js))
+	if n := strings.Count(text, "stream TEAM: missing, though named in STREAM_REQUESTS"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, text)
+	}
+	for _, durable := range []string{DurableConnects, DurableSyncs, DurableErasures} {
+		if !strings.Contains(text, "manual  consumer "+durable+" on TEAM") {
+			t.Errorf("nothing said of %s:\n%s", durable, text)
+		}
+	}
+	if strings.Contains(text, "FINX_REQUESTS") {
+		t.Errorf("a stream of ours is planned beside it:\n%s", text)
 	}
 }
