@@ -100,9 +100,8 @@ func (r Record) check() error {
 // isMember reports whether name is a member of Record's JSON. encoding/json
 // matches names without regard to case, so this does too.
 func isMember(name string) bool {
-	t := reflect.TypeFor[Record]()
-	for i := range t.NumField() {
-		tag, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for f := range reflect.TypeFor[Record]().Fields() {
+		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if tag != "" && strings.EqualFold(tag, name) {
 			return true
 		}

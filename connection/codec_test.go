@@ -134,8 +134,7 @@ func TestRecordHasNoRoomForASecret(t *testing.T) {
 				return
 			}
 			seen[typ] = true
-			for i := range typ.NumField() {
-				f := typ.Field(i)
+			for f := range typ.Fields() {
 				name := typ.Name() + "." + f.Name
 				for _, bad := range []string{"token", "secret", "code", "password", "refresh", "jwt", "location", "access"} {
 					if strings.Contains(strings.ToLower(f.Name+f.Tag.Get("json")), bad) && !allowed[name] {

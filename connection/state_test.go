@@ -158,4 +158,7 @@ func TestCopiesShareNothingThatChanges(t *testing.T) {
 	if one.Accounts["A1"].Until != "2026-11-01" || one.FetchDone("f1") || one.LastError != nil {
 		t.Errorf("the other's changes are here: %+v", one)
 	}
+	if other.Accounts["A1"].Until != "2026-12-01" || !other.FetchDone("f1") || other.LastError == nil {
+		t.Errorf("the other's changes are lost: %+v", other)
+	}
 }

@@ -17,12 +17,12 @@ import (
 // The kinds of settings. Each returns a Setting whose Allowed is also the text of
 // its error.
 
-func text(env, def, doc string, at func(*Settings) *string) Setting {
-	return checked(env, def, doc, "text", func(string) bool { return true }, at)
+func text(env, doc string, at func(*Settings) *string) Setting {
+	return checked(env, "", doc, "text", func(string) bool { return true }, at)
 }
 
 func file(env, doc string, at func(*Settings) *string) Setting {
-	s := text(env, "", doc, at)
+	s := text(env, doc, at)
 	s.Allowed = "path of a file"
 	return s
 }
@@ -64,11 +64,12 @@ func boolean(env, def, doc string, at func(*Settings) *bool) Setting {
 	}}
 }
 
-func integer(env, def, doc string, low, high int, at func(*Settings) *int) Setting {
-	allowed := fmt.Sprintf("%d to %d", low, high)
+// count is a whole number from 1.
+func count(env, def, doc string, high int, at func(*Settings) *int) Setting {
+	allowed := fmt.Sprintf("1 to %d", high)
 	return Setting{Env: env, Default: def, Doc: doc, Allowed: allowed, set: func(s *Settings, v string) error {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < low || n > high {
+		if err != nil || n < 1 || n > high {
 			return fmt.Errorf("a whole number, %s", allowed)
 		}
 		*at(s) = n

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -125,8 +126,10 @@ func sample() map[string]string {
 		}
 	}
 	m["SYNC_TIMEOUT"], m["CALLBACK_TIMEOUT"] = "2h", "2h"
-	for _, env := range []string{"FINX_TIMEOUT_LINK", "FINX_TIMEOUT_TOKEN", "FINX_TIMEOUT_ACCOUNTS", "FINX_TIMEOUT_PAGE", "FINX_RETRY_BUDGET",
-		"FINX_THROTTLE_DEFAULT", "FINX_REFRESH_SKEW", "ACK_WAIT", "RETRY_DELAY_MAX", "PUBLISH_TIMEOUT", "DRAIN_TIMEOUT"} {
+	for _, env := range []string{
+		"FINX_TIMEOUT_LINK", "FINX_TIMEOUT_TOKEN", "FINX_TIMEOUT_ACCOUNTS", "FINX_TIMEOUT_PAGE", "FINX_RETRY_BUDGET",
+		"FINX_THROTTLE_DEFAULT", "FINX_REFRESH_SKEW", "ACK_WAIT", "RETRY_DELAY_MAX", "PUBLISH_TIMEOUT", "DRAIN_TIMEOUT",
+	} {
 		m[env] = "59m"
 	}
 	return m
@@ -175,7 +178,7 @@ func TestEverySettingReachesItsField(t *testing.T) {
 // leaves returns the values of all fields below v by path, secrets revealed.
 func leaves(v reflect.Value, path string) map[string]string {
 	out := map[string]string{}
-	if text, ok := v.Interface().(secret.Text); ok {
+	if text, ok := reflect.TypeAssert[secret.Text](v); ok {
 		return map[string]string{path: text.Reveal()}
 	}
 	if v.Kind() != reflect.Struct {
@@ -186,9 +189,7 @@ func leaves(v reflect.Value, path string) map[string]string {
 		if !f.IsExported() || path == "" && f.Name == "Warnings" {
 			continue
 		}
-		for k, s := range leaves(v.Field(i), path+"."+f.Name) {
-			out[k] = s
-		}
+		maps.Copy(out, leaves(v.Field(i), path+"."+f.Name))
 	}
 	return out
 }

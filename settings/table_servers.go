@@ -41,7 +41,7 @@ func vaultTable() []Setting {
 			func(v string) bool { _, ok := absoluteURL(v, "http", "https"); return ok },
 			func(s *Settings) *string { return &s.Vault.Addr }),
 		secretText("VAULT_TOKEN", "token to log in with, when `VAULT_AUTH` is `token`", func(s *Settings) *secret.Text { return &s.Vault.Token }),
-		text("VAULT_NAMESPACE", "", "namespace (Vault Enterprise)", func(s *Settings) *string { return &s.Vault.Namespace }),
+		text("VAULT_NAMESPACE", "namespace (Vault Enterprise)", func(s *Settings) *string { return &s.Vault.Namespace }),
 		file("VAULT_CACERT", "certificates Vault's is checked against", func(s *Settings) *string { return &s.Vault.CACert }),
 		{
 			Env: "VAULT_CAPATH", Doc: "directory of such certificates", Allowed: "path of a directory",
@@ -49,7 +49,7 @@ func vaultTable() []Setting {
 		},
 		file("VAULT_CLIENT_CERT", "our client certificate", func(s *Settings) *string { return &s.Vault.ClientCert }),
 		file("VAULT_CLIENT_KEY", "key of the client certificate", func(s *Settings) *string { return &s.Vault.ClientKey }),
-		text("VAULT_TLS_SERVER_NAME", "", "name expected in Vault's certificate", func(s *Settings) *string { return &s.Vault.TLSServerName }),
+		text("VAULT_TLS_SERVER_NAME", "name expected in Vault's certificate", func(s *Settings) *string { return &s.Vault.TLSServerName }),
 		boolean("VAULT_SKIP_VERIFY", "false", "do not check Vault's certificate; for tests only", func(s *Settings) *bool { return &s.Vault.SkipVerify }),
 		oneOf("VAULT_AUTH", AuthToken, "how to log in", func(s *Settings) *string { return &s.Vault.Auth }, AuthToken, AuthAppRole, AuthKubernetes),
 		{
@@ -58,7 +58,7 @@ func vaultTable() []Setting {
 		},
 		secretText("VAULT_ROLE_ID", "role, when `VAULT_AUTH` is `approle`", func(s *Settings) *secret.Text { return &s.Vault.RoleID }),
 		secretText("VAULT_SECRET_ID", "its secret", func(s *Settings) *secret.Text { return &s.Vault.SecretID }),
-		text("VAULT_K8S_ROLE", "", "role, when `VAULT_AUTH` is `kubernetes`", func(s *Settings) *string { return &s.Vault.KubernetesRole }),
+		text("VAULT_K8S_ROLE", "role, when `VAULT_AUTH` is `kubernetes`", func(s *Settings) *string { return &s.Vault.KubernetesRole }),
 		{
 			Env: "VAULT_K8S_JWT_PATH", Default: "/var/run/secrets/kubernetes.io/serviceaccount/token", Doc: "token of the service account", Allowed: "path of a file",
 			set: func(s *Settings, v string) error { s.Vault.JWTPath = v; return nil },

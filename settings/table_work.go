@@ -16,7 +16,7 @@ func streamsTable() []Setting {
 			func(v string) bool { return !strings.ContainsAny(v, " \t\r\n.*>/\\") },
 			func(s *Settings) *string { return at(&s.Streams) })
 	}
-	replicas := integer("STREAM_REPLICAS", "", "replicas of the streams, consumers and buckets that `streams apply` makes", 1, 5,
+	replicas := count("STREAM_REPLICAS", "", "replicas of the streams, consumers and buckets that `streams apply` makes", 5,
 		func(s *Settings) *int { return &s.Streams.Replicas })
 	replicas.DefaultText = "`3` on a broker cluster of three or more, else `1`"
 	age := duration("STREAM_MAX_AGE", "", "how long our streams keep events", time.Hour, 10*365*24*time.Hour, func(s *Settings) *time.Duration { return &s.Streams.MaxAge })
@@ -72,7 +72,7 @@ func setOrigins(s *Settings, v string) error {
 func fetchTable() []Setting {
 	return []Setting{
 		duration("SYNC_INTERVAL", "6h", "how often an established connection is fetched again (finX refreshes up to 4 times a day)", time.Second, 90*24*time.Hour, func(s *Settings) *time.Duration { return &s.Fetch.Interval }),
-		integer("PAGE_SIZE", "1000", "transactions asked for at once", 1, 100000, func(s *Settings) *int { return &s.Fetch.PageSize }),
+		count("PAGE_SIZE", "1000", "transactions asked for at once", 100000, func(s *Settings) *int { return &s.Fetch.PageSize }),
 		size("CHUNK_BYTES", "512KiB", "largest `transactions.fetched` event; never above the broker's max_payload", 1<<10, 64<<20, func(s *Settings) *int64 { return &s.Fetch.ChunkBytes }),
 		duration("FETCH_OVERLAP", "240h", "how far a window reaches back over the last one, for transactions that are booked late", 0, 365*24*time.Hour, func(s *Settings) *time.Duration { return &s.Fetch.Overlap }),
 		oneOf("FETCH_SINCE_TYPE", "booked", "which date of a transaction a window is about", func(s *Settings) *string { return &s.Fetch.SinceType }, "booked", "created", "modified"),
@@ -81,7 +81,7 @@ func fetchTable() []Setting {
 
 func handlingTable() []Setting {
 	lane := func(env, def, doc string, at func(*Concurrency) *int) Setting {
-		return integer(env, def, doc+" handled at once, a process", 1, 4096, func(s *Settings) *int { return at(&s.Concurrency) })
+		return count(env, def, doc+" handled at once, a process", 4096, func(s *Settings) *int { return at(&s.Concurrency) })
 	}
 	span := func(env, def, doc string, low, high time.Duration, at func(*Handling) *time.Duration) Setting {
 		return duration(env, def, doc, low, high, func(s *Settings) *time.Duration { return at(&s.Handling) })
@@ -97,7 +97,7 @@ func handlingTable() []Setting {
 		span("CALLBACK_TIMEOUT", "5m", "deadline of one callback; at least `FINX_TIMEOUT_TOKEN`", time.Second, day, func(h *Handling) *time.Duration { return &h.CallbackTimeout }),
 		span("SYNC_TIMEOUT", "1h", "deadline of one fetch; at least `FINX_TIMEOUT_TOKEN`", time.Second, day, func(h *Handling) *time.Duration { return &h.SyncTimeout }),
 		span("ACK_WAIT", "30s", "how long a crashed process keeps its events from the others", time.Second, time.Hour, func(h *Handling) *time.Duration { return &h.AckWait }),
-		integer("MAX_ATTEMPTS", "20", "attempts before an event becomes a dead letter; an outage does not count", 1, 1000, func(s *Settings) *int { return &s.Handling.MaxAttempts }),
+		count("MAX_ATTEMPTS", "20", "attempts before an event becomes a dead letter; an outage does not count", 1000, func(s *Settings) *int { return &s.Handling.MaxAttempts }),
 		span("RETRY_DELAY_MAX", "1m", "longest delay between two attempts", time.Millisecond, time.Hour, func(h *Handling) *time.Duration { return &h.RetryDelayMax }),
 		span("OUTAGE_AFTER", "24h", "how long an event waits for a dependency that is away before it becomes a dead letter", time.Second, 90*day, func(h *Handling) *time.Duration { return &h.OutageAfter }),
 		span("PUBLISH_TIMEOUT", "60s", "how long a publish is tried, under one id; a leader election takes 5 to 6 s", time.Second, time.Hour, func(h *Handling) *time.Duration { return &h.PublishTimeout }),

@@ -90,7 +90,7 @@ func (s *Store) list(ctx context.Context, each func(connection.Record) error) er
 func stopWatch(w jetstream.KeyWatcher) {
 	_ = w.Stop()
 	go func() {
-		for range w.Updates() { //nolint:revive // only drained; the closed handler ends it
+		for range w.Updates() { // only drained; the closed handler ends it
 		}
 	}()
 }

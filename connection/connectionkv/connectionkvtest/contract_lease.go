@@ -89,19 +89,23 @@ func releasedLeaseIsFree(t *testing.T, ctx context.Context, s Store) {
 }
 
 func leaseRunsOutUnlessRenewed(t *testing.T, ctx context.Context, s Store) {
-	const renewals = 8
-	l, err := s.Acquire(ctx, "l1", "me", shortTTL)
+	const (
+		ttl      = 2 * shortTTL // room for a busy machine between two renewals
+		every    = ttl / 8
+		renewals = 12 // half as long again as its life
+	)
+	l, err := s.Acquire(ctx, "l1", "me", ttl)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tick := time.NewTicker(shortTTL / 4)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for range renewals { // twice its length all in all
+	for range renewals {
 		<-tick.C
 		if err := l.Renew(ctx); err != nil {
 			t.Fatalf("Renew: %v", err)
 		}
-		if _, err := s.Acquire(ctx, "l1", "other", shortTTL); !errors.Is(err, connection.ErrLeaseHeld) {
+		if _, err := s.Acquire(ctx, "l1", "other", ttl); !errors.Is(err, connection.ErrLeaseHeld) {
 			t.Fatalf("a renewed lease was given to another: %v", err)
 		}
 	}
