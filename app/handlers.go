@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -39,9 +40,11 @@ func (p *process) joinHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	locker := &connectionkv.Locker{Leases: records, Owner: holder(), TTL: leaseTTL, Logger: p.Logger}
+	self := holder()
+	locker := &connectionkv.Locker{Leases: records, Owner: self, TTL: leaseTTL, Logger: p.Logger}
 	p.keeper, err = custody.New(custody.Config{
-		Secrets: p.secrets, Tokens: bank, Lock: waitFor(locker, time.Second), Holder: holder(),
+		Secrets: p.secrets, Tokens: bank, Lock: waitFor(locker, time.Second), Holder: self,
+		CallLimit:   p.Settings.FinX.Timeouts.Token,
 		RefreshSkew: p.Settings.FinX.RefreshSkew, Logger: p.Logger, Metrics: custody.NewMetrics(p.reg),
 	})
 	if err != nil {
@@ -181,5 +184,6 @@ func holder() string {
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("%s-%d", host, os.Getpid())
+	// A container that starts again has the same name and the same process id.
+	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:6])
 }

@@ -28,7 +28,6 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/finx-connector/finx-connector/finx"
-	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
@@ -75,6 +74,9 @@ type Config struct {
 	Lock    LockFunc
 	// Holder names this process in journal marks.
 	Holder string
+	// CallLimit is the longest that one call to the token endpoint may take. A
+	// mark younger than that, left by another process, is a call under way.
+	CallLimit time.Duration
 	// RefreshSkew is how long before its expiry an access token counts as
 	// expired, so that it does not die on the way.
 	RefreshSkew time.Duration
@@ -88,6 +90,7 @@ type Keeper struct {
 	cfg     Config
 	flights singleflight.Group
 	holding holding
+	busy    busy
 }
 
 // New returns a Keeper.
@@ -95,8 +98,8 @@ func New(cfg Config) (*Keeper, error) {
 	if cfg.Secrets == nil || cfg.Tokens == nil || cfg.Lock == nil || cfg.Logger == nil {
 		return nil, errors.New("custody: a store, a token endpoint, a lock and a logger are needed")
 	}
-	if cfg.Holder == "" {
-		return nil, errors.New("custody: a holder name is needed")
+	if cfg.Holder == "" || cfg.CallLimit <= 0 {
+		return nil, errors.New("custody: a holder name and a limit for one call are needed")
 	}
 	return &Keeper{cfg: cfg}, nil
 }
@@ -130,50 +133,4 @@ func (k *Keeper) read(ctx context.Context, id string) (vaultstore.Record, vaults
 		return vaultstore.Record{}, 0, fmt.Errorf("custody: reading the secret: %w", err)
 	}
 	return rec, version, nil
-}
-
-// mark writes the journal entry that must precede every call that spends
-// something. The write proves that Vault takes writes now.
-func (k *Keeper) mark(ctx context.Context, id string, rec vaultstore.Record, version vaultstore.Version,
-	kind string, spent secret.Text,
-) (vaultstore.Record, vaultstore.Version, error) {
-	attempt := 1
-	if isOpen(rec, kind, spent) {
-		attempt = rec.Pending.Attempt + 1
-	}
-	rec.Pending = &vaultstore.Pending{
-		Kind: kind, Holder: k.cfg.Holder, StartedAt: time.Now().UTC(),
-		Attempt: attempt, SHA256: spent.SHA256(),
-	}
-	next, err := k.cfg.Secrets.Put(ctx, id, rec, version)
-	if errors.Is(err, vaultstore.ErrConflict) {
-		// Somebody else is at work on this connection; what they leave behind
-		// decides what is to be done.
-		return rec, 0, fault.Transient("", fmt.Errorf("custody: marking the %s: %w", kind, err))
-	}
-	if err != nil {
-		return rec, 0, fmt.Errorf("custody: marking the %s: %w", kind, err)
-	}
-	return rec, next, nil
-}
-
-// unmark takes the journal entry away after a call that is known to have spent
-// nothing. A failure here is harmless: the mark makes the next attempt more
-// careful, not wrong.
-func (k *Keeper) unmark(ctx context.Context, id string, rec vaultstore.Record, version vaultstore.Version) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
-	defer cancel()
-	rec.Pending = nil
-	if _, err := k.cfg.Secrets.Put(ctx, id, rec, version); err != nil {
-		k.cfg.Logger.WarnContext(ctx, "journal mark left open", "connection_id", id, "error", err)
-	}
-}
-
-// bookkeeping bounds writes that follow a failure and run on a clock of their own.
-const bookkeeping = 10 * time.Second
-
-// isOpen reports whether rec carries the mark of an earlier attempt to spend
-// the same value.
-func isOpen(rec vaultstore.Record, kind string, spent secret.Text) bool {
-	return rec.Pending != nil && rec.Pending.Kind == kind && rec.Pending.SHA256 == spent.SHA256()
 }

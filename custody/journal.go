@@ -1,0 +1,113 @@
+package custody
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/secret"
+	"github.com/finx-connector/finx-connector/vaultstore"
+)
+
+const (
+	// bookkeeping bounds writes that follow a failure and run on a clock of their own.
+	bookkeeping = 10 * time.Second
+	// callWithin is how soon after its mark a call must begin. A process that
+	// was stopped in between, for however long, finds its time gone and calls
+	// nobody: by then another replica may have taken over.
+	callWithin = 3 * time.Second
+	// clockSkew is how far the clocks of two replicas may be apart.
+	clockSkew = 5 * time.Second
+)
+
+// errUnderWay: another process has marked a call and may still be making it.
+var errUnderWay = errors.New("a call of another process may be under way")
+
+// mark writes the journal entry that must precede every call that spends
+// something, and returns when it was made. The write proves that Vault takes
+// writes now, and that nobody else got in between.
+func (k *Keeper) mark(ctx context.Context, id string, rec vaultstore.Record, version vaultstore.Version,
+	kind string, spent secret.Text,
+) (vaultstore.Record, vaultstore.Version, time.Time, error) {
+	attempt := 1
+	if isOpen(rec, kind, spent) {
+		attempt = rec.Pending.Attempt + 1
+	}
+	// The clock starts before the write: the time others grant us starts later.
+	now := time.Now()
+	rec.Pending = &vaultstore.Pending{
+		Kind: kind, Holder: k.cfg.Holder, StartedAt: now.UTC(),
+		Attempt: attempt, SHA256: spent.SHA256(),
+	}
+	next, err := k.cfg.Secrets.Put(ctx, id, rec, version)
+	if errors.Is(err, vaultstore.ErrConflict) {
+		// Somebody else is at work on this connection; what they leave behind
+		// decides what is to be done.
+		return rec, 0, now, fault.Throttled("", now.Add(time.Second), fmt.Errorf("custody: marking the %s: %w", kind, err))
+	}
+	if err != nil {
+		return rec, 0, now, fmt.Errorf("custody: marking the %s: %w", kind, err)
+	}
+	return rec, next, now, nil
+}
+
+// underWay reports a mark of another process that is so young that its call may
+// still be on the wire. Spending the same value beside it is what makes a
+// provider with reuse detection revoke everything, so it is waited for. Marks of
+// this process are known to be over: busy says so.
+func (k *Keeper) underWay(rec vaultstore.Record) error {
+	p := rec.Pending
+	if p == nil || p.Holder == k.cfg.Holder {
+		return nil
+	}
+	over := p.StartedAt.Add(k.cfg.CallLimit + callWithin + clockSkew)
+	if time.Now().After(over) {
+		return nil
+	}
+	return fault.Throttled("", over, fmt.Errorf("custody: %s: %w", p.Kind, errUnderWay))
+}
+
+// unmark takes the journal entry away after a call that is known to have spent
+// nothing. A failure here is harmless: the mark makes the next attempt more
+// careful, not wrong.
+func (k *Keeper) unmark(ctx context.Context, id string, rec vaultstore.Record, version vaultstore.Version) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
+	defer cancel()
+	rec.Pending = nil
+	if _, err := k.cfg.Secrets.Put(ctx, id, rec, version); err != nil {
+		k.cfg.Logger.WarnContext(ctx, "journal mark left open", "connection_id", id, "error", err)
+	}
+}
+
+// isOpen reports whether rec carries the mark of an earlier attempt to spend
+// the same value.
+func isOpen(rec vaultstore.Record, kind string, spent secret.Text) bool {
+	return rec.Pending != nil && rec.Pending.Kind == kind && rec.Pending.SHA256 == spent.SHA256()
+}
+
+// busy knows which connections this process is spending for.
+type busy struct {
+	mu  sync.Mutex
+	ids map[string]struct{}
+}
+
+// enter returns false when this process is at work on the connection already.
+func (b *busy) enter(id string) (leave func(), ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, at := b.ids[id]; at {
+		return nil, false
+	}
+	if b.ids == nil {
+		b.ids = map[string]struct{}{}
+	}
+	b.ids[id] = struct{}{}
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.ids, id)
+	}, true
+}
