@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -70,9 +71,7 @@ func TestDeadLetterFitsThePayload(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			h := map[string][]string{"X-Kept": {"yes"}, "content-type": {"application/cloudevents+json"}}
-			for k, v := range tc.header {
-				h[k] = v
-			}
+			maps.Copy(h, tc.header)
 			msg := letterOf(events.Message{Subject: "s", Stream: "S", Sequence: 1, Header: h, Data: make([]byte, tc.data)}).message(limit, tc.withhold)
 			if payload(msg) > limit {
 				t.Errorf("%d bytes, want at most %d", payload(msg), limit)

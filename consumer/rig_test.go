@@ -211,7 +211,7 @@ func (l *logs) String() string {
 func (l *logs) lines(t *testing.T, msg string) []map[string]any {
 	t.Helper()
 	var found []map[string]any
-	for _, raw := range strings.Split(strings.TrimSpace(l.String()), "\n") {
+	for raw := range strings.SplitSeq(strings.TrimSpace(l.String()), "\n") {
 		if raw == "" {
 			continue
 		}

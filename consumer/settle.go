@@ -179,6 +179,7 @@ func (w *work) report(ctx context.Context, a Action, text string, stored, said e
 		slog.Int("attempt", w.d.Attempt), slog.String("outcome", string(a.Outcome)), slog.Duration("duration", time.Since(w.begun)),
 	}
 	switch a.Outcome {
+	case OutcomeDone, OutcomeShutdown: // neither has an error to tell
 	case OutcomeRetry, OutcomeWaitUntil:
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.Duration("delay", a.Delay), slog.String("error", text))

@@ -45,7 +45,8 @@ func TestDecide(t *testing.T) {
 		"last attempt":            {result{err: own, attempt: 5, failures: 5, tries: 5}, dead(fault.Exhausted, true)},
 		"attempts made elsewhere": {result{err: own, attempt: 5, failures: 3, tries: 3}, dead(fault.Exhausted, true)},
 		"too few failures seen here to give up": {
-			result{err: own, attempt: 50, failures: 2, tries: 2}, nak(OutcomeRetry, time.Second, true)},
+			result{err: own, attempt: 50, failures: 2, tries: 2}, nak(OutcomeRetry, time.Second, true),
+		},
 
 		"a dependency is away":                {result{err: transient, attempt: 1, failures: 1, tries: 1}, nak(OutcomeRetry, 500*time.Millisecond, false)},
 		"a dependency is away, many attempts": {result{err: transient, attempt: 500, failures: 500, tries: 7, failingSince: now.Add(-time.Hour)}, nak(OutcomeRetry, 30*time.Second, false)},
@@ -58,7 +59,8 @@ func TestDecide(t *testing.T) {
 		"throttled for hours":      {result{err: throttled(3 * time.Hour), tries: 1}, nak(OutcomeWaitUntil, 15*time.Minute, false)},
 		"throttled until just now": {result{err: throttled(-time.Second), tries: 1}, nak(OutcomeWaitUntil, time.Second, false)},
 		"throttled for more than it may wait": {
-			result{err: throttled(time.Minute), tries: 9, failingSince: long}, dead(fault.Outage, false)},
+			result{err: throttled(time.Minute), tries: 9, failingSince: long}, dead(fault.Outage, false),
+		},
 
 		"given up":                        {result{err: fault.Permanent(fault.Malformed, errAny), attempt: 1, failures: 1, tries: 1}, dead(fault.Malformed, true)},
 		"given up without a class":        {result{err: fault.Permanent("", errAny), attempt: 1, failures: 1, tries: 1}, dead(fault.Exhausted, true)},

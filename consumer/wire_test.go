@@ -17,53 +17,74 @@ import (
 
 var errBoom = errors.New("flow: handling: boom")
 
+// between is a range of delays.
+type between struct{ min, max time.Duration }
+
+// wireCase is a handler and what must be seen of it from outside.
+type wireCase struct {
+	handle  consumer.Handler
+	body    string // "+ACK", "-NAK" or "+TERM …"
+	delay   between
+	level   string
+	outcome consumer.Outcome
+	dead    int
+}
+
 // TestEveryVerdictOnTheWire reads what the server is told for what a handler
 // returns: the answer to the first delivery, its log line and its count.
 func TestEveryVerdictOnTheWire(t *testing.T) {
-	type nak struct{ min, max time.Duration }
-	tests := map[string]struct {
-		handle  consumer.Handler
-		body    string // "+ACK", "-NAK" or "+TERM …"
-		delay   nak
-		level   string
-		outcome consumer.Outcome
-		dead    int
-	}{
+	tests := map[string]wireCase{
 		"done": {
 			func(context.Context, consumer.Delivery) error { return nil },
-			"+ACK", nak{}, "INFO", consumer.OutcomeDone, 0,
+			"+ACK",
+			between{},
+			"INFO", consumer.OutcomeDone, 0,
 		},
 		"retry": {
 			func(context.Context, consumer.Delivery) error { return fault.Transient(fault.FinX, errBoom) },
-			"-NAK", nak{5 * time.Second, 10 * time.Second}, "WARN", consumer.OutcomeRetry, 0,
+			"-NAK",
+			between{5 * time.Second, 10 * time.Second},
+			"WARN", consumer.OutcomeRetry, 0,
 		},
 		"ambiguous": {
 			func(context.Context, consumer.Delivery) error { return fault.Ambiguous(fault.FinX, errBoom) },
-			"-NAK", nak{5 * time.Second, 10 * time.Second}, "WARN", consumer.OutcomeRetry, 0,
+			"-NAK",
+			between{5 * time.Second, 10 * time.Second},
+			"WARN", consumer.OutcomeRetry, 0,
 		},
 		"unjudged": {
 			func(context.Context, consumer.Delivery) error { return errBoom },
-			"-NAK", nak{5 * time.Second, 10 * time.Second}, "WARN", consumer.OutcomeRetry, 0,
+			"-NAK",
+			between{5 * time.Second, 10 * time.Second},
+			"WARN", consumer.OutcomeRetry, 0,
 		},
 		"wait until": {
 			func(context.Context, consumer.Delivery) error {
 				return fault.Throttled(fault.FinX, time.Now().Add(time.Minute), errBoom)
 			},
-			"-NAK", nak{55 * time.Second, 66 * time.Second}, "WARN", consumer.OutcomeWaitUntil, 0,
+			"-NAK",
+			between{55 * time.Second, 66 * time.Second},
+			"WARN", consumer.OutcomeWaitUntil, 0,
 		},
 		"wait until long after": {
 			func(context.Context, consumer.Delivery) error {
 				return fault.Throttled(fault.FinX, time.Now().Add(6*time.Hour), errBoom)
 			},
-			"-NAK", nak{15 * time.Minute, 15 * time.Minute}, "WARN", consumer.OutcomeWaitUntil, 0,
+			"-NAK",
+			between{15 * time.Minute, 15 * time.Minute},
+			"WARN", consumer.OutcomeWaitUntil, 0,
 		},
 		"give up": {
 			func(context.Context, consumer.Delivery) error { return fault.Permanent(fault.UnknownState, errBoom) },
-			"+TERM unknown_state", nak{}, "ERROR", consumer.OutcomeDeadLetter, 1,
+			"+TERM unknown_state",
+			between{},
+			"ERROR", consumer.OutcomeDeadLetter, 1,
 		},
 		"panic": {
 			func(context.Context, consumer.Delivery) error { panic("s3cret") },
-			"-NAK", nak{5 * time.Second, 10 * time.Second}, "WARN", consumer.OutcomeRetry, 0,
+			"-NAK",
+			between{5 * time.Second, 10 * time.Second},
+			"WARN", consumer.OutcomeRetry, 0,
 		},
 	}
 	for name, tc := range tests {
@@ -74,36 +95,42 @@ func TestEveryVerdictOnTheWire(t *testing.T) {
 			r.run(tc.handle, func(c *consumer.Config, _ *consumer.Lane) {
 				c.RetryDelay, c.RetryDelayMax = 10*time.Second, time.Minute
 			})
-			got := acks.WaitVerdicts(t, 1, soon)[0]
-			if got.Sequence != seq || got.Delivered != 1 {
-				t.Errorf("answer to sequence %d, delivery %d, want %d and 1", got.Sequence, got.Delivered, seq)
-			}
-			body, delay := splitNak(t, got)
-			if body != tc.body || delay < tc.delay.min || delay > tc.delay.max {
-				t.Errorf("answer %q with delay %s, want %q within %v", body, delay, tc.body, tc.delay)
-			}
-			if got.Confirmed != (tc.outcome == consumer.OutcomeDone) {
-				t.Errorf("confirmed by the server: %t; an acknowledgement must be, nothing else can be", got.Confirmed)
-			}
-			r.eventually("log line", func() bool { return len(r.log.lines(t, "delivery settled")) == 1 })
-			line := r.log.lines(t, "delivery settled")[0]
-			if line["level"] != tc.level || line["outcome"] != string(tc.outcome) || line["lane"] != "callbacks" ||
-				line["subject"] != subject || line["stream"] != stream || line["sequence"] != float64(seq) || line["attempt"] != 1.0 {
-				t.Errorf("log line %v", line)
-			}
-			if strings.Contains(r.log.String(), "s3cret") {
-				t.Errorf("data in the log: %s", r.log)
-			}
-			if n := r.deadLetters(); n != tc.dead {
-				t.Errorf("%d dead letters, want %d", n, tc.dead)
-			}
-			if n := testutil.CollectAndCount(r.reg, "finx_connector_consumer_settled_total"); n != 6 {
-				t.Errorf("%d outcomes in the metrics, want all 6 from the start", n)
-			}
-			if got := metric(t, r, "settled_total", map[string]string{"outcome": string(tc.outcome)}); got != 1 {
-				t.Errorf("settled_total{outcome=%q} is %v, want 1", tc.outcome, got)
-			}
+			tc.check(t, r, acks, seq)
 		})
+	}
+}
+
+// check compares the answer to the first delivery, its log line and its count.
+func (tc wireCase) check(t *testing.T, r *rig, acks *natstest.AckLog, seq uint64) {
+	t.Helper()
+	got := acks.WaitVerdicts(t, 1, soon)[0]
+	if got.Sequence != seq || got.Delivered != 1 {
+		t.Errorf("answer to sequence %d, delivery %d, want %d and 1", got.Sequence, got.Delivered, seq)
+	}
+	body, delay := splitNak(t, got)
+	if body != tc.body || delay < tc.delay.min || delay > tc.delay.max {
+		t.Errorf("answer %q with delay %s, want %q within %v", body, delay, tc.body, tc.delay)
+	}
+	if got.Confirmed != (tc.outcome == consumer.OutcomeDone) {
+		t.Errorf("confirmed by the server: %t; an acknowledgement must be, nothing else can be", got.Confirmed)
+	}
+	r.eventually("log line", func() bool { return len(r.log.lines(t, "delivery settled")) == 1 })
+	line := r.log.lines(t, "delivery settled")[0]
+	if line["level"] != tc.level || line["outcome"] != string(tc.outcome) || line["lane"] != "callbacks" ||
+		line["subject"] != subject || line["stream"] != stream || line["sequence"] != float64(seq) || line["attempt"] != 1.0 {
+		t.Errorf("log line %v", line)
+	}
+	if strings.Contains(r.log.String(), "s3cret") {
+		t.Errorf("data in the log: %s", r.log)
+	}
+	if n := r.deadLetters(); n != tc.dead {
+		t.Errorf("%d dead letters, want %d", n, tc.dead)
+	}
+	if n := testutil.CollectAndCount(r.reg, "finx_connector_consumer_settled_total"); n != 6 {
+		t.Errorf("%d outcomes in the metrics, want all 6 from the start", n)
+	}
+	if got := metric(t, r, "settled_total", map[string]string{"outcome": string(tc.outcome)}); got != 1 {
+		t.Errorf("settled_total{outcome=%q} is %v, want 1", tc.outcome, got)
 	}
 }
 
@@ -221,11 +248,10 @@ func TestPanicIsAnAttempt(t *testing.T) {
 	acks := r.acks()
 	r.publish("x", nil)
 	r.run(func(_ context.Context, d consumer.Delivery) error {
-		var none []int
 		if d.Attempt == 1 {
 			panic(errors.New("tok-s3cret"))
 		}
-		_ = none[d.Attempt]
+		_ = d.Data[d.Attempt] // one byte long
 		return nil
 	})
 	got := acks.WaitVerdicts(t, 3, soon)

@@ -33,7 +33,7 @@ func (l *lane) start(ctx context.Context, b *binding, msg jetstream.Msg) bool {
 		l.log.ErrorContext(ctx, "delivery without metadata ignored", "subject", msg.Subject(), "error", err)
 		return false
 	}
-	delivered := int(meta.NumDelivered)
+	delivered := int(meta.NumDelivered) //nolint:gosec // a count of deliveries stays far below the limit
 	seq := meta.Sequence.Stream
 	w := &work{lane: l, msg: msg, delivered: delivered, note: l.notes.get(seq, delivered), heartbeat: b.heartbeat, begun: time.Now()}
 	w.d = Delivery{

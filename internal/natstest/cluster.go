@@ -76,7 +76,8 @@ func (c *ClusterServers) URL() string {
 	return strings.Join(urls, ",")
 }
 
-// WaitReady waits until the running nodes agree on a leader and are current.
+// WaitReady waits until the running nodes are current and their leader would place
+// a stream on each of them: it must have heard from a node before it does.
 func (c *ClusterServers) WaitReady() {
 	c.t.Helper()
 	Eventually(c.t, readyWithin, func() bool {
@@ -88,10 +89,10 @@ func (c *ClusterServers) WaitReady() {
 			if !n.srv.JetStreamIsCurrent() || n.srv.NumRoutes() < c.running()-1 {
 				return false
 			}
-			leader = leader || n.srv.JetStreamIsLeader()
+			leader = leader || (n.srv.JetStreamIsLeader() && len(n.srv.JetStreamClusterPeers()) >= c.running())
 		}
 		return leader
-	}, "cluster has a leader and every node is current")
+	}, "cluster has a leader that knows every node")
 }
 
 func (c *ClusterServers) running() int {
