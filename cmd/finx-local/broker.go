@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -16,14 +15,14 @@ const brokerStart = 20 * time.Second
 
 // startBroker starts a real JetStream server inside this process. Its files are
 // synced at every write, as in production.
-func startBroker(addr, state string) (url string, stop func(), err error) {
+func startBroker(addr, dir string) (url string, stop func(), err error) {
 	host, port, err := freeAddress(addr)
 	if err != nil {
 		return "", nil, err
 	}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "finx-local", Host: host, Port: port,
-		JetStream: true, StoreDir: filepath.Join(state, "nats"), SyncAlways: true,
+		JetStream: true, StoreDir: dir, SyncAlways: true,
 		NoLog: true, NoSigs: true,
 	})
 	if err != nil {

@@ -105,20 +105,22 @@ Everything stays up until Ctrl-C.
 
 // broker returns the address of a JetStream server: one that runs already, or
 // one embedded here. Streams without the secrets that belong to them would be
-// a riddle, so they start empty when the secrets do.
+// a riddle, so beside an in-memory keeper they start empty, in a place of their own.
 func broker(c config, lasting bool, p *printer) (url string, stop func(), err error) {
 	if c.natsURL != "" {
 		p.step("NATS as NATS_URL says")
 		return c.natsURL, func() {}, nil
 	}
+	dir := filepath.Join(c.state, "nats")
 	if !lasting {
-		if err := os.RemoveAll(filepath.Join(c.state, "nats")); err != nil {
+		dir = filepath.Join(c.state, "nats-for-one-run")
+		if err := os.RemoveAll(dir); err != nil {
 			return "", nil, fmt.Errorf("emptying the streams: %w", err)
 		}
 	}
-	url, stop, err = startBroker(c.nats, c.state)
+	url, stop, err = startBroker(c.nats, dir)
 	if err == nil {
-		p.step("JetStream server at %s, files in %s", url, filepath.Join(c.state, "nats"))
+		p.step("JetStream server at %s, files in %s", url, dir)
 	}
 	return url, stop, err
 }
