@@ -45,6 +45,12 @@ func secretText(env, doc string, at func(*Settings) *secret.Text) Setting {
 	}}
 }
 
+// reread keeps the path of the file that a secret came from.
+func reread(s Setting, at func(*Settings) *string) Setting {
+	s.path = at
+	return s
+}
+
 func oneOf(env, def, doc string, at func(*Settings) *string, values ...string) Setting {
 	return checked(env, def, doc, "one of "+strings.Join(values, ", "),
 		func(v string) bool { return slices.Contains(values, v) }, at)

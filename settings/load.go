@@ -50,8 +50,8 @@ type loader struct {
 	problems []error
 }
 
-// given is a value and where it stands.
-type given struct{ value, source string }
+// given is a value, where it stands, and the file it was read from if it was.
+type given struct{ value, source, file string }
 
 const fromEnvironment = "environment"
 
@@ -90,12 +90,15 @@ func (l *loader) settings(getenv func(string) string) Settings {
 		g := l.find(row, getenv)
 		shown := Value{Env: row.Env, Source: g.source}
 		if g.value == "" {
-			g = given{row.Default, ""}
+			g = given{value: row.Default}
 			shown.Source = "default"
 		}
 		if g.value != "" {
 			if err := row.set(&s, g.value); err != nil {
 				l.refuse(row, row.Env, g.source, "not allowed; allowed is: "+err.Error())
+			}
+			if row.path != nil {
+				*row.path(&s) = g.file
 			}
 			shown.Shown = g.value
 			if row.Secret {
@@ -114,7 +117,7 @@ func (l *loader) settings(getenv func(string) string) Settings {
 // secret may stand in a file of its own instead, but not in both at one place.
 func (l *loader) find(row Setting, getenv func(string) string) given {
 	sources := []func(name string) given{
-		func(name string) given { return given{getenv(name), fromEnvironment} },
+		func(name string) given { return given{value: getenv(name), source: fromEnvironment} },
 		func(name string) given { return l.file[strings.ToLower(name)] },
 	}
 	for _, look := range sources {
@@ -158,7 +161,7 @@ func (l *loader) secretFile(row Setting, path given) given {
 	if value == "" {
 		l.refuse(row, name, path.source, "the file is empty")
 	}
-	return given{value, path.source}
+	return given{value: value, source: path.source, file: path.value}
 }
 
 // check looks at what one setting alone cannot tell.

@@ -159,7 +159,9 @@ func TestEverySettingReachesItsField(t *testing.T) {
 	if err != nil || nkey.NATS.NkeySeedFile != "seed.nk" {
 		t.Errorf("NATS_NKEY_SEED_FILE: %v", err)
 	}
-	delete(a, ".NATS.NkeySeedFile")
+	for _, path := range []string{".NATS.NkeySeedFile", ".Vault.TokenFile", ".Vault.SecretIDFile"} { // each has a test of its own
+		delete(a, path)
+	}
 	plain, err := load(t, "", env())
 	if err != nil {
 		t.Fatal(err)
@@ -240,6 +242,13 @@ func TestSecretsComeFromFilesToo(t *testing.T) {
 	s, err = load(t, "finx_client_secret: other\nvault_token_file: "+good+"\n", e)
 	if err != nil || s.FinX.ClientSecret.Reveal() != " in the file " || s.Vault.Token.Reveal() != canary+"-v" {
 		t.Errorf("%q, %q, %v", s.FinX.ClientSecret.Reveal(), s.Vault.Token.Reveal(), err)
+	}
+	if s.Vault.TokenFile != "" {
+		t.Errorf("the token was given directly, not in %s", s.Vault.TokenFile)
+	}
+	s, err = load(t, "vault_secret_id_file: "+good, env("VAULT_TOKEN", "", "VAULT_TOKEN_FILE", good))
+	if err != nil || s.Vault.TokenFile != good || s.Vault.SecretIDFile != good || s.Vault.Token.Reveal() != " in the file " {
+		t.Errorf("token file %q, secret id file %q, %v", s.Vault.TokenFile, s.Vault.SecretIDFile, err)
 	}
 	for name, tt := range map[string]struct {
 		yaml string

@@ -55,6 +55,7 @@ func (n NATS) ShownURL() string {
 type Vault struct {
 	Addr, Namespace         string
 	Token                   secret.Text
+	TokenFile, SecretIDFile string // where Token and SecretID were read from; empty when given directly
 	CACert, CAPath          string // files
 	ClientCert, ClientKey   string // files
 	TLSServerName           string

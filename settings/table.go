@@ -18,6 +18,9 @@ type Setting struct {
 	Secret      bool   // may be given as <Env>_FILE, and is never shown
 
 	set func(*Settings, string) error // the error says what is allowed, and holds no value
+	// path, if set, takes the path of a secret given as <Env>_FILE, for who reads
+	// it again when the secret has been rotated.
+	path func(*Settings) *string
 }
 
 // Key is the name of the setting in the file.

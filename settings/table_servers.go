@@ -40,7 +40,8 @@ func vaultTable() []Setting {
 			"absolute http or https URL",
 			func(v string) bool { _, ok := absoluteURL(v, "http", "https"); return ok },
 			func(s *Settings) *string { return &s.Vault.Addr }),
-		secretText("VAULT_TOKEN", "token to log in with, when `VAULT_AUTH` is `token`", func(s *Settings) *secret.Text { return &s.Vault.Token }),
+		reread(secretText("VAULT_TOKEN", "token to log in with, when `VAULT_AUTH` is `token`", func(s *Settings) *secret.Text { return &s.Vault.Token }),
+			func(s *Settings) *string { return &s.Vault.TokenFile }),
 		text("VAULT_NAMESPACE", "namespace (Vault Enterprise)", func(s *Settings) *string { return &s.Vault.Namespace }),
 		file("VAULT_CACERT", "certificates Vault's is checked against", func(s *Settings) *string { return &s.Vault.CACert }),
 		{
@@ -57,7 +58,8 @@ func vaultTable() []Setting {
 			set: pathSegment(func(s *Settings) *string { return &s.Vault.AuthMount }),
 		},
 		secretText("VAULT_ROLE_ID", "role, when `VAULT_AUTH` is `approle`", func(s *Settings) *secret.Text { return &s.Vault.RoleID }),
-		secretText("VAULT_SECRET_ID", "its secret", func(s *Settings) *secret.Text { return &s.Vault.SecretID }),
+		reread(secretText("VAULT_SECRET_ID", "its secret", func(s *Settings) *secret.Text { return &s.Vault.SecretID }),
+			func(s *Settings) *string { return &s.Vault.SecretIDFile }),
 		text("VAULT_K8S_ROLE", "role, when `VAULT_AUTH` is `kubernetes`", func(s *Settings) *string { return &s.Vault.KubernetesRole }),
 		{
 			Env: "VAULT_K8S_JWT_PATH", Default: "/var/run/secrets/kubernetes.io/serviceaccount/token", Doc: "token of the service account", Allowed: "path of a file",

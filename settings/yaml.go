@@ -56,7 +56,7 @@ func (l *loader) take(path string, known []string, key, value *yaml.Node) {
 		l.problem(name, source, "must be one value, not a mapping, list or alias")
 		return
 	}
-	l.file[name] = given{text, source}
+	l.file[name] = given{value: text, source: source}
 }
 
 // scalar returns the text of a value; a list of texts is the comma list that
