@@ -74,8 +74,8 @@ func newTransport(cfg Config) *http.Transport {
 		// Shorter than the idle time-outs of usual load balancers (60 s and more):
 		// the side that closes first is not the one that is surprised.
 		IdleConnTimeout: 30 * time.Second,
-		// A backstop; the context of each call is the time-out that counts.
-		ResponseHeaderTimeout:  max(cfg.Timeouts.Token, cfg.Timeouts.Transactions, cfg.Timeouts.Accounts, cfg.Timeouts.Link, cfg.Timeouts.Revoke),
+		// A backstop behind the time-out of each call, which names itself.
+		ResponseHeaderTimeout:  10*time.Second + max(cfg.Timeouts.Token, cfg.Timeouts.Transactions, cfg.Timeouts.Accounts, cfg.Timeouts.Link, cfg.Timeouts.Revoke),
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 }

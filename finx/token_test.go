@@ -166,6 +166,26 @@ func TestTokenCallIsSentOnceOnADyingConnection(t *testing.T) {
 	}
 }
 
+// What lets net/http send a body again is left out of every request that has one.
+func TestNoBodyCanBeSentAgain(t *testing.T) {
+	var sent *http.Request
+	c := newClient(t, "http://finx.test", func(cfg *finx.Config) {
+		cfg.Transport = roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			sent = r
+			return failing(r)
+		})
+	})
+	for _, kind := range callers() {
+		if kind.user {
+			continue
+		}
+		_ = kind.call(t.Context(), c)
+		if sent.GetBody != nil || sent.Header["Idempotency-Key"] != nil || sent.ContentLength <= 0 {
+			t.Errorf("%s: GetBody set %v, length %d", kind.name, sent.GetBody != nil, sent.ContentLength)
+		}
+	}
+}
+
 // An idle connection that the server closed is noticed, and costs nothing.
 func TestTokenCallAfterTheServerClosedAnIdleConnection(t *testing.T) {
 	var requests atomic.Int64
