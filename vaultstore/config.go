@@ -2,11 +2,8 @@ package vaultstore
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"time"
 
@@ -98,43 +95,4 @@ func (c Config) method() (loginMethod, error) {
 		return newKubernetesLogin(c)
 	}
 	return nil, fmt.Errorf("auth %q is none of %s, %s, %s", c.Auth, AuthToken, AuthAppRole, AuthKubernetes)
-}
-
-// client returns the settings of vault/api. Its own defaults suit a command
-// line: 60 s, three attempts a second apart, three idle connections.
-func (c Config) client() (*api.Config, error) {
-	conf := api.DefaultConfig()
-	if conf.Error != nil {
-		return nil, fmt.Errorf("vaultstore: reading the environment: %w", conf.Error)
-	}
-	conf.Address = cmp.Or(c.Address, conf.Address)
-	if os.Getenv(api.EnvVaultClientTimeout) == "" {
-		conf.Timeout = DefaultTimeout
-	}
-	conf.Timeout = cmp.Or(c.Timeout, conf.Timeout)
-	if os.Getenv(api.EnvVaultMaxRetries) == "" {
-		conf.MaxRetries = 1
-	}
-	conf.MinRetryWait, conf.MaxRetryWait = 50*time.Millisecond, 100*time.Millisecond
-	conf.CheckRetry = repeatsSoon
-	// Without it a performance standby (Enterprise) may show the state before our
-	// own write, and a write of ours would look lost.
-	conf.ReadYourWrites = true
-	transport, ok := conf.HttpClient.Transport.(*http.Transport)
-	if !ok {
-		return nil, errors.New("vaultstore: preparing the transport: vault/api brought an unknown one")
-	}
-	transport.MaxIdleConnsPerHost = max(cmp.Or(c.Concurrency, DefaultConcurrency), DefaultConcurrency)
-	transport.MaxIdleConns = max(transport.MaxIdleConns, transport.MaxIdleConnsPerHost)
-	conf.HttpClient.Transport = observer{next: transport, metrics: c.Metrics}
-	return conf, nil
-}
-
-// repeatsSoon is the policy of vault/api without 429: a quota's Retry-After may
-// be longer than any call should block, so it goes up as a verdict.
-func repeatsSoon(ctx context.Context, resp *http.Response, err error) (bool, error) {
-	if resp != nil && resp.StatusCode == http.StatusTooManyRequests {
-		return false, nil
-	}
-	return api.DefaultRetryPolicy(ctx, resp, err)
 }

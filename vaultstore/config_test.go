@@ -1,6 +1,9 @@
 package vaultstore_test
 
 import (
+	"net"
+	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,6 +69,25 @@ func TestEnvironment(t *testing.T) {
 	if _, err := vaultstore.New(vaultstore.Config{Mount: mount}); err == nil || !strings.Contains(err.Error(), "environment") {
 		t.Errorf("a certificate that is not there: %v", err)
 	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "vault.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(answer(503, errorsBody("Vault is sealed")))
+	_ = server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+	store, err := vaultstore.New(vaultstore.Config{Address: "unix://" + socket, Token: secret.New("t")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	mustWait(t, "check", store.Check(t.Context()), false, "sealed")
 }
 
 // BenchmarkPut updates records of 4 KiB, each worker its own.

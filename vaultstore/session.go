@@ -2,15 +2,13 @@ package vaultstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
-
-	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
 const (
@@ -18,6 +16,9 @@ const (
 	// Every caller would otherwise log in for itself while Vault is in trouble.
 	firstLoginPause = 250 * time.Millisecond
 	lastLoginPause  = 15 * time.Second
+	// A token that may not look at itself (no default policy) looks dead at every
+	// refusal. When a new one was refused too, no further login for this long.
+	futilePause = 30 * time.Second
 )
 
 // session holds the one token of a Store. It logs in when there is none, and
@@ -41,6 +42,8 @@ type session struct {
 	pause   time.Duration
 	closed  time.Time // no login before this
 	refusal error     // why not
+
+	futileUntil atomic.Int64 // Unix nanoseconds; written by do
 
 	// replaced tells keep, which holds a capacity of one, that a call logged in.
 	replaced chan struct{}
@@ -71,18 +74,6 @@ func newSession(c Config, method loginMethod) (*session, error) {
 	return s, nil
 }
 
-func newClient(conf *api.Config, namespace string) (*api.Client, error) {
-	client, err := api.NewClient(conf)
-	if err != nil {
-		return nil, fmt.Errorf("vaultstore: making the client: %w", err)
-	}
-	client.ClearToken() // the client took VAULT_TOKEN, which is for the token method alone
-	if namespace != "" {
-		client.SetNamespace(namespace)
-	}
-	return client, nil
-}
-
 func (s *session) closeIdle() {
 	for _, pool := range s.pools {
 		pool.CloseIdleConnections()
@@ -105,20 +96,27 @@ func (s *session) do(ctx context.Context, write bool, call request) error {
 	if !isForbidden(err) {
 		return err
 	}
+	if time.Now().UnixNano() < s.futileUntil.Load() {
+		return denied(err)
+	}
 	alive, lookErr := s.isAlive(ctx, token)
 	if lookErr != nil {
 		return fmt.Errorf("looking at the token after a refusal: %w", lookErr)
 	}
-	if !alive {
-		if err := s.relogin(ctx, token); err != nil {
-			return err
-		}
-		if err = s.once(ctx, write, call); !isForbidden(err) {
-			return err
-		}
+	if alive {
+		return denied(err)
 	}
-	return fmt.Errorf("the token's policies forbid the call: %w", err)
+	if err := s.relogin(ctx, token); err != nil {
+		return err
+	}
+	if err = s.once(ctx, write, call); !isForbidden(err) {
+		return err
+	}
+	s.futileUntil.Store(time.Now().Add(futilePause).UnixNano())
+	return denied(err)
 }
+
+func denied(err error) error { return fmt.Errorf("the token's policies forbid the call: %w", err) }
 
 // once makes the call within the time-out and gives its error a verdict.
 func (s *session) once(ctx context.Context, write bool, call request) error {
@@ -153,69 +151,4 @@ func (s *session) isAlive(ctx context.Context, token string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// relogin replaces the token dead. It does nothing when somebody else already
-// has, and repeats the last refusal while a failed login is cooling down.
-func (s *session) relogin(ctx context.Context, dead string) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return fault.Transient(fault.Vault, fmt.Errorf("waiting for a login: %w", context.Cause(ctx)))
-	}
-	if s.data.Token() != dead {
-		return nil
-	}
-	if time.Now().Before(s.closed) {
-		return s.refusal
-	}
-	got, err := s.login(ctx, dead)
-	s.metrics.login(err)
-	if err != nil {
-		s.pause = min(max(2*s.pause, firstLoginPause), lastLoginPause)
-		s.closed, s.refusal = time.Now().Add(s.pause), err
-		s.log.WarnContext(ctx, "logging in to vault failed", "error", err, "next_login_in", s.pause)
-		return err
-	}
-	s.pause, s.closed, s.refusal = 0, time.Time{}, nil
-	s.current = got
-	s.data.SetToken(got.Auth.ClientToken)
-	s.noteExpiry(got.Auth.LeaseDuration)
-	s.log.InfoContext(ctx, "logged in to vault", "ttl_seconds", got.Auth.LeaseDuration, "renewable", got.Auth.Renewable)
-	select {
-	case s.replaced <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// login runs the method. Whatever fails there is no fault of the event that is
-// being worked on, so it is transient even where Vault calls it a bad request.
-func (s *session) login(ctx context.Context, dead string) (*api.Secret, error) {
-	// A caller that leaves must not spoil the login for those who wait for it, nor
-	// burn a wrapped secret id, which opens only once.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*s.timeout)
-	defer cancel()
-	ctx, seen := withWire(ctx)
-	got, err := s.method.login(ctx, s.logins, dead)
-	if err == nil && (got == nil || got.Auth == nil || got.Auth.ClientToken == "") {
-		err = errors.New("no token in the answer")
-	}
-	if err == nil {
-		return got, nil
-	}
-	judged := judge(ctx, false, seen, err)
-	if fault.Of(judged) == fault.GiveUp {
-		judged = fault.Transient(fault.Vault, judged)
-	}
-	return nil, fmt.Errorf("vaultstore: logging in: %w", judged)
-}
-
-func (s *session) noteExpiry(ttlSeconds int) {
-	if ttlSeconds == 0 {
-		s.metrics.expiry(time.Time{})
-		return
-	}
-	s.metrics.expiry(time.Now().Add(time.Duration(ttlSeconds) * time.Second))
 }

@@ -155,6 +155,22 @@ func TestPolicyDenialIsNoReasonToLogIn(t *testing.T) {
 	}
 }
 
+func TestDenialOfATokenThatMayNotLookAtItself(t *testing.T) {
+	t.Parallel()
+	s := vault.Start(t)
+	_, login := byAppRole(t, s, "elsewhere", map[string]any{"token_no_default_policy": true})
+	var m meter
+	store := open(t, s, s.Mount(t), login, func(c *vaultstore.Config) { m = metered(c) })
+	for range 5 {
+		if err := store.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "policies forbid") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if got := m.value(t, "logins_total", "ok"); got != 2 {
+		t.Errorf("%v logins, want the first and one attempt to mend it", got)
+	}
+}
+
 func TestTokenIsRenewedAndReplacedAtItsEnd(t *testing.T) {
 	t.Parallel()
 	s := vault.Start(t)

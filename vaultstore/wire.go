@@ -57,7 +57,6 @@ func (w *wire) note(resp *http.Response, err error, sent bool) {
 		}
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		// Sealed, or a proxy without a server: nothing was done.
-		w.keepRetryAfter(resp)
 	case resp.StatusCode >= http.StatusInternalServerError:
 		w.maybeApplied.Store(true)
 	case resp.StatusCode < http.StatusMultipleChoices:
