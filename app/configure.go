@@ -27,7 +27,7 @@ func NATSConfig(s settings.Settings) natsconn.Config {
 // StreamNames returns the stream of each group of subjects.
 func StreamNames(s settings.Settings) streams.Names {
 	return streams.Names{
-		Connects: s.Streams.Requests, Syncs: s.Streams.Requests, Erasures: s.Streams.Requests,
+		Connects: s.Streams.Requests, Syncs: s.Streams.Syncs, Erasures: s.Streams.Erasures,
 		Callbacks: s.Streams.Callbacks, Events: s.Streams.Events, Timers: s.Streams.Timers, DLQ: s.Streams.DLQ,
 	}
 }
@@ -42,12 +42,13 @@ func Topology(s settings.Settings) streams.Topology {
 		return name
 	}
 	limits := streams.Limits{MaxAge: s.Streams.MaxAge, MaxBytes: s.Streams.MaxBytes}
-	requests := owned(s.Streams.Requests, settings.DefaultStreamRequests)
 	return streams.Plan(streams.Config{
 		Codec: Codec(s), PerConnection: s.Subjects.PerConnection, Replicas: s.Streams.Replicas, AckWait: s.Handling.AckWait,
 		Requests: limits, Callbacks: limits, Events: limits, DLQ: limits,
 		Owned: streams.Names{
-			Connects: requests, Syncs: requests, Erasures: requests,
+			Connects:  owned(s.Streams.Requests, settings.DefaultStreamRequests),
+			Syncs:     owned(s.Streams.Syncs, settings.DefaultStreamRequests),
+			Erasures:  owned(s.Streams.Erasures, settings.DefaultStreamRequests),
 			Callbacks: owned(s.Streams.Callbacks, settings.DefaultStreamCallbacks),
 			Events:    owned(s.Streams.Events, settings.DefaultStreamEvents),
 			Timers:    owned(s.Streams.Timers, settings.DefaultStreamTimers),
@@ -64,7 +65,10 @@ func Redirects(s settings.Settings) (events.RedirectPolicy, error) {
 // FinXConfig returns how finX is reached. As many connections are kept as there
 // can be callers at once.
 func FinXConfig(s settings.Settings) finx.Config {
-	t := s.FinX.Timeouts
+	t, budget := s.FinX.Timeouts, s.FinX.RetryBudget
+	if budget == 0 {
+		budget = -1 // the client takes zero for its default; ours means no second attempt
+	}
 	return finx.Config{
 		BaseURL: s.FinX.BaseURL, ClientID: s.FinX.ClientID, ClientSecret: s.FinX.ClientSecret,
 		Paths: finx.Paths(s.FinX.Paths),
@@ -72,7 +76,7 @@ func FinXConfig(s settings.Settings) finx.Config {
 			Link: t.Link, Token: t.Token, Accounts: t.Accounts, Transactions: t.Page,
 		},
 		PageSize: s.Fetch.PageSize, MaxBodyBytes: s.FinX.MaxBodyBytes, MaxIdlePerHost: callers(s),
-		RetryBudget: s.FinX.RetryBudget, ThrottleDefault: s.FinX.ThrottleDefault,
+		RetryBudget: budget, ThrottleDefault: s.FinX.ThrottleDefault,
 	}
 }
 
@@ -80,8 +84,8 @@ func FinXConfig(s settings.Settings) finx.Config {
 func VaultConfig(s settings.Settings) vaultstore.Config {
 	v := s.Vault
 	return vaultstore.Config{
-		Address: v.Addr, Namespace: v.Namespace, Auth: v.Auth, AuthMount: v.AuthMount, Token: v.Token,
-		RoleID: v.RoleID.Reveal(), SecretID: v.SecretID, K8sRole: v.KubernetesRole, K8sJWTPath: v.JWTPath,
+		Address: v.Addr, Namespace: v.Namespace, Auth: v.Auth, AuthMount: v.AuthMount, Token: v.Token, TokenFile: v.TokenFile,
+		RoleID: v.RoleID.Reveal(), SecretID: v.SecretID, SecretIDFile: v.SecretIDFile, K8sRole: v.KubernetesRole, K8sJWTPath: v.JWTPath,
 		Mount: v.KVMount, Prefix: v.KVPrefix, Concurrency: callers(s),
 	}
 }
@@ -89,5 +93,5 @@ func VaultConfig(s settings.Settings) vaultstore.Config {
 // callers is how many handlers can be at work at once in this process.
 func callers(s settings.Settings) int {
 	c := s.Concurrency
-	return c.Connects + c.Callbacks + c.Syncs + c.Due
+	return c.Connects + c.Callbacks + c.Syncs + c.Erasures + c.Due
 }

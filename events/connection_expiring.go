@@ -31,5 +31,5 @@ func NewConnectionExpiring(c Cause, d ConnectionExpiring) Output {
 	w.number("days_left", d.DaysLeft)
 	w.optional("location", d.Location.Reveal())
 	return newOutput(TypeConnectionExpiring, c, d.ConnectionID, w.close(),
-		c.ID, d.ConnectionID, d.What, formatTime(d.ExpiresAt), d.Location.SHA256())
+		c.ID, d.ConnectionID, d.What, formatTime(d.ExpiresAt))
 }

@@ -19,12 +19,12 @@ type ReauthorizationRequired struct {
 	Location     secret.Text `json:"location"` // renewal link; zero = none could be made
 }
 
-// NewReauthorizationRequired makes the event; one a cause, connection, reason
-// and link.
+// NewReauthorizationRequired makes the event; one a cause, connection and
+// reason, whichever link it carries.
 func NewReauthorizationRequired(c Cause, d ReauthorizationRequired) Output {
 	w := openOutputData(nil, d.ConnectionID, d.UserID)
 	w.text("reason", d.Reason)
 	w.optional("location", d.Location.Reveal())
 	return newOutput(TypeReauthorizationRequired, c, d.ConnectionID, w.close(),
-		c.ID, d.ConnectionID, d.Reason, d.Location.SHA256())
+		c.ID, d.ConnectionID, d.Reason)
 }

@@ -12,13 +12,14 @@ type WidgetLinkCreated struct {
 	TrackingID   string      `json:"tracking_id"` // "" = upstream gave none
 }
 
-// NewWidgetLinkCreated makes the event. Another link for the same request is
-// another event: whoever drops repeated ids must still see the newer link.
+// NewWidgetLinkCreated makes the event; one a request. A request that a crash
+// made the connector handle twice has two links at finX and one event: whoever
+// drops repeated ids keeps the first link, which works.
 func NewWidgetLinkCreated(c Cause, d WidgetLinkCreated) Output {
 	w := openOutputData(nil, d.ConnectionID, d.UserID)
 	w.text("state", d.State)
 	w.text("location", d.Location.Reveal()) // the one place where a link is handed out
 	w.optional("flow_id", d.FlowID)
 	w.optional("tracking_id", d.TrackingID)
-	return newOutput(TypeWidgetLinkCreated, c, d.ConnectionID, w.close(), c.ID, d.ConnectionID, d.Location.SHA256())
+	return newOutput(TypeWidgetLinkCreated, c, d.ConnectionID, w.close(), c.ID, d.ConnectionID)
 }

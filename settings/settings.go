@@ -113,12 +113,15 @@ const (
 	DefaultStreamDLQ       = "FINX_DLQ"
 )
 
-// Streams names the streams and bounds those that are ours.
+// Streams names the streams and bounds those that are ours. Requests holds the
+// connect requests, Syncs and Erasures the other two inputs that by default
+// share a stream with them.
 type Streams struct {
-	Requests, Callbacks, Events, Timers, DLQ string
-	Replicas                                 int           // 0 = 3 on a cluster of three or more, else 1
-	MaxAge                                   time.Duration // 0 = no bound
-	MaxBytes                                 int64         // 0 = no bound
+	Requests, Syncs, Erasures      string
+	Callbacks, Events, Timers, DLQ string
+	Replicas                       int           // 0 = 3 on a cluster of three or more, else 1
+	MaxAge                         time.Duration // 0 = no bound
+	MaxBytes                       int64         // 0 = no bound
 }
 
 // Fetch says how transactions are read and passed on.

@@ -25,11 +25,10 @@ type Names struct {
 	Connects, Syncs, Erasures, Callbacks, Events, Timers, DLQ string
 }
 
-// settings names the setting by which another team's stream is bound. One
-// setting binds all three kinds of requests.
+// settings names the setting by which another team's stream is bound.
 func settings() Names {
 	return Names{
-		Connects: "STREAM_REQUESTS", Syncs: "STREAM_REQUESTS", Erasures: "STREAM_REQUESTS", Callbacks: "STREAM_CALLBACKS",
+		Connects: "STREAM_REQUESTS", Syncs: "STREAM_SYNCS", Erasures: "STREAM_ERASURES", Callbacks: "STREAM_CALLBACKS",
 		Events: "STREAM_EVENTS", Timers: "STREAM_TIMERS", DLQ: "STREAM_DLQ",
 	}
 }

@@ -79,7 +79,7 @@ func TestOwnedStreamThatFits(t *testing.T) {
 		}
 	}
 	// Their transactions.> swallows our sync requests: they must name that too.
-	if text := lines(diff(t, topology, js)); !strings.Contains(text, "TEAM_OUT already holds transactions.sync.requested: name it in STREAM_REQUESTS") {
+	if text := lines(diff(t, topology, js)); !strings.Contains(text, "TEAM_OUT already holds transactions.sync.requested: name it in STREAM_SYNCS") {
 		t.Fatal(text)
 	}
 	info := mustStream(t, js, "TEAM_OUT").Config
