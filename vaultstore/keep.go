@@ -113,5 +113,5 @@ func (s *session) secretOf(ctx context.Context, token string) (*api.Secret, erro
 // renewal under way, so that no goroutine stays behind.
 func stopWatcher(w *api.LifetimeWatcher) {
 	w.Stop()
-	<-w.DoneCh()
+	<-w.DoneCh() //nolint:errcheck // how a watch ends that nobody needs any more
 }

@@ -16,7 +16,7 @@ type loginMethod interface {
 }
 
 func readSecretFile(path string) (string, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file in the settings
 	if err != nil {
 		return "", err
 	}

@@ -17,7 +17,7 @@ func newKubernetesLogin(c Config) (*kubernetesLogin, error) {
 	if c.K8sRole == "" {
 		return nil, errors.New("auth kubernetes needs a role")
 	}
-	const podToken = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+	const podToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path, no secret
 	return &kubernetesLogin{
 		mount: cmp.Or(c.AuthMount, AuthKubernetes), role: c.K8sRole, path: cmp.Or(c.K8sJWTPath, podToken),
 	}, nil

@@ -104,7 +104,9 @@ func fetchOnce(ctx context.Context, client *api.Client, path string, params url.
 	if len(raw) > maxAnswer {
 		return false, fmt.Errorf("an answer of more than %d bytes", maxAnswer)
 	}
-	var answer struct{ Data json.RawMessage }
+	var answer struct {
+		Data json.RawMessage `json:"data"`
+	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return false, errors.New("an answer that is not Vault's") // err could quote it
 	}

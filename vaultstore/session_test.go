@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -75,9 +76,7 @@ func (m meter) until(t *testing.T, want float64, name string, labels ...string) 
 func byAppRole(t *testing.T, s *vaulttest.Server, mount string, fields map[string]any) (*vaulttest.AppRole, func(*vaultstore.Config)) {
 	t.Helper()
 	role := map[string]any{"token_policies": s.Policy(t, vaulttest.KV2Rules(mount, "team/finx"))}
-	for k, v := range fields {
-		role[k] = v
-	}
+	maps.Copy(role, fields)
 	r := s.AppRole(t, role)
 	return r, func(c *vaultstore.Config) {
 		c.Token, c.Auth, c.AuthMount, c.RoleID = secret.Text{}, vaultstore.AuthAppRole, r.Mount, r.RoleID

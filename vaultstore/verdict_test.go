@@ -170,7 +170,7 @@ func TestSilence(t *testing.T) {
 		t.Errorf("write: %v", err)
 	}
 	server.CloseClientConnections()
-	server.Listener.Close()
+	_ = server.Listener.Close()
 	_, err = store.Put(t.Context(), vaultstoretest.NewID(), vaultstore.Record{}, 1)
 	if err == nil || fault.Of(err) != fault.Retry || fault.IsAmbiguous(err) {
 		t.Errorf("nobody listens, so nothing was written: %v", err)

@@ -27,7 +27,7 @@ const keysFile = "vaultdev-keys-DEV-ONLY.json"
 func bootstrap(ctx context.Context, addr string, opts options) (keys, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	c := &caller{addr: addr}
+	c := &caller{addr: addr, http: &http.Client{Timeout: 10 * time.Second}}
 	k, err := initialise(ctx, c, opts)
 	if err != nil {
 		return k, err
@@ -53,7 +53,7 @@ func initialise(ctx context.Context, c *caller, opts options) (keys, error) {
 	}
 	path := filepath.Join(opts.path, keysFile)
 	if state.Initialized {
-		raw, err := os.ReadFile(path)
+		raw, err := os.ReadFile(path) //nolint:gosec // a fixed name in the directory of -path
 		if err != nil {
 			return k, fmt.Errorf("old data without its key: %w", err)
 		}
@@ -97,7 +97,7 @@ func awaitActive(ctx context.Context, c *caller) (version string, err error) {
 }
 
 func ensureToken(ctx context.Context, c *caller, id string) error {
-	own := &caller{addr: c.addr, token: id}
+	own := &caller{addr: c.addr, http: c.http, token: id}
 	if _, err := own.call(ctx, http.MethodGet, "auth/token/lookup-self", nil, nil); err == nil {
 		return nil
 	}

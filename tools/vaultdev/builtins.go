@@ -30,9 +30,9 @@ func (b builtins) Contains(name string, kind consts.PluginType) bool {
 	return ok
 }
 
-func (b builtins) Get(name string, kind consts.PluginType) (func() (interface{}, error), bool) {
+func (b builtins) Get(name string, kind consts.PluginType) (func() (any, error), bool) {
 	factory, ok := b.of(kind)[name]
-	return func() (interface{}, error) { return factory, nil }, ok
+	return func() (any, error) { return factory, nil }, ok
 }
 
 func (b builtins) Keys(kind consts.PluginType) []string {

@@ -9,7 +9,10 @@ import (
 )
 
 // caller speaks plain HTTP with the server, as curl would.
-type caller struct{ addr, token string }
+type caller struct {
+	addr, token string
+	http        *http.Client
+}
 
 // call sends body as JSON and decodes the answer into out; either may be nil.
 // The status is returned with the error, because sys/health speaks in statuses.
@@ -25,7 +28,7 @@ func (c *caller) call(ctx context.Context, method, path string, body, out any) (
 		return 0, err
 	}
 	req.Header.Set("X-Vault-Token", c.token)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return 0, err
 	}
