@@ -17,6 +17,9 @@ type bus struct {
 
 var _ flow.Bus = bus{}
 
+// NewBus returns pub as flow sees it; parts of a fetch are at most chunkBytes.
+func NewBus(pub *publisher.Publisher, chunkBytes int) flow.Bus { return bus{pub, chunkBytes} }
+
 func (b bus) Publish(ctx context.Context, o events.Output) error {
 	_, err := b.pub.Publish(ctx, o)
 	return err

@@ -57,7 +57,7 @@ func (p *process) joinHandlers(context.Context) error {
 	}
 	steps, err := flow.New(flow.Config{
 		Records: records, States: records, Links: bank, Data: bank, Tokens: p.keeper,
-		Bus:  bus{pub, int(p.Settings.Fetch.ChunkBytes)},
+		Bus:  NewBus(pub, int(p.Settings.Fetch.ChunkBytes)),
 		Lock: waitFor(locker, fetchWait), Redirects: redirects,
 		CodeLifetime: p.Settings.FinX.CodeLifetime, SyncInterval: p.Settings.Fetch.Interval,
 		Overlap: p.Settings.Fetch.Overlap, SinceType: p.Settings.Fetch.SinceType,
