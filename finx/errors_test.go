@@ -102,6 +102,16 @@ func TestDescriptionIsScrubbed(t *testing.T) {
 	}
 }
 
+// A secret that looks like nothing is known by having been sent.
+func TestASecretThatLooksLikeAWordIsScrubbed(t *testing.T) {
+	c := newClient(t, serve(t, answer(409, `{"error":{"description":"the token open sesame of hunter is unknown"}}`)),
+		func(cfg *finx.Config) { cfg.ClientSecret = secretOf("hunter") })
+	err := c.Revoke(t.Context(), secretOf("open sesame"))
+	if ae, ok := errors.AsType[*finx.APIError](err); !ok || ae.Description != "the token [redacted] of [redacted] is unknown" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRequestID(t *testing.T) {
 	ae, _ := apiError(t, 409, "", "X-Request-ID", strings.Repeat("x", 65))
 	if len(ae.RequestID) != 26 {

@@ -53,7 +53,7 @@ func (p *PageBuffer) cut() (Page, error) {
 		if v.Kind() != '{' {
 			return fmt.Errorf("%w: transaction %d is no object", errShape, len(p.items))
 		}
-		p.items = append(p.items, v[:len(v):len(v)])
+		p.items = append(p.items, v)
 		return nil
 	})
 	if err != nil {

@@ -279,6 +279,9 @@ func TestTokenCallNetworkErrors(t *testing.T) {
 				if tc.is != nil && !errors.Is(err, tc.is) {
 					t.Errorf("%s: %v is not %v", kind.name, err, tc.is)
 				}
+				if strings.Contains(err.Error(), "://") || strings.Contains(err.Error(), "/auth/token") {
+					t.Errorf("%s: a URL in %v", kind.name, err)
+				}
 				leaksNothing(t, err)
 			}
 		})
