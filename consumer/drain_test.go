@@ -141,6 +141,7 @@ func TestIntakeStopsAtOnce(t *testing.T) {
 // TestEveryDeliveryIsAnswered stops the intake while messages pour in: what the
 // server had sent already is handed back, so nothing waits for AckWait.
 func TestEveryDeliveryIsAnswered(t *testing.T) {
+	returned := 0
 	for round := range 10 {
 		t.Run(strconv.Itoa(round), func(t *testing.T) {
 			r := newRig(t, time.Hour)
@@ -165,11 +166,15 @@ func TestEveryDeliveryIsAnswered(t *testing.T) {
 			delivered := int(r.info().Delivered.Consumer)
 			r.eventually("as many answers as deliveries", func() bool { return len(acks.Verdicts()) >= delivered })
 			handedBack := delivered - seen.count()
+			returned += handedBack
 			t.Logf("%d delivered, %d handed back", delivered, handedBack)
 			if n := len(acks.Verdicts()); n != delivered || handedBack < 0 {
 				t.Errorf("%d answers to %d deliveries, %d handled", n, delivered, seen.count())
 			}
 		})
+	}
+	if returned == 0 {
+		t.Error("not one delivery was handed back in ten rounds: work is begun after the intake ended")
 	}
 }
 
