@@ -84,7 +84,12 @@ func FinXConfig(s settings.Settings) finx.Config {
 func VaultConfig(s settings.Settings) vaultstore.Config {
 	v := s.Vault
 	return vaultstore.Config{
-		Address: v.Addr, Namespace: v.Namespace, Auth: v.Auth, AuthMount: v.AuthMount, Token: v.Token, TokenFile: v.TokenFile,
+		Address: v.Addr, Namespace: v.Namespace,
+		TLS: vaultstore.TLS{
+			CACert: v.CACert, CAPath: v.CAPath, ClientCert: v.ClientCert, ClientKey: v.ClientKey,
+			ServerName: v.TLSServerName, SkipVerify: v.SkipVerify,
+		},
+		Auth: v.Auth, AuthMount: v.AuthMount, Token: v.Token, TokenFile: v.TokenFile,
 		RoleID: v.RoleID.Reveal(), SecretID: v.SecretID, SecretIDFile: v.SecretIDFile, K8sRole: v.KubernetesRole, K8sJWTPath: v.JWTPath,
 		Mount: v.KVMount, Prefix: v.KVPrefix, Concurrency: callers(s),
 	}

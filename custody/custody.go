@@ -122,12 +122,12 @@ func grantOf(r vaultstore.Record) Grant {
 	}
 }
 
-// read returns the secret of a connection; a connection without one has the
-// zero record at version 0.
+// read returns the secret of a connection. One without a secret has the zero
+// record; its version is above 0 where somebody deleted the secret by hand.
 func (k *Keeper) read(ctx context.Context, id string) (vaultstore.Record, vaultstore.Version, error) {
 	rec, version, err := k.cfg.Secrets.Get(ctx, id)
 	if errors.Is(err, vaultstore.ErrNotFound) {
-		return vaultstore.Record{}, 0, nil
+		return vaultstore.Record{}, version, nil
 	}
 	if err != nil {
 		return vaultstore.Record{}, 0, fmt.Errorf("custody: reading the secret: %w", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
@@ -19,7 +20,8 @@ const (
 
 // store writes an answer of finX into the connection's secret. There is no
 // deadline and no cancellation: from here on the only copy of the newest
-// refresh token is in this process, so it tries until Vault takes it.
+// refresh token is in this process, so it tries until Vault takes it. The only
+// error is that of tokens too large for any Vault.
 func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version, t finx.Tokens) (vaultstore.Record, error) {
 	ctx = context.WithoutCancel(ctx)
 	done := k.holding.enter(s.id)
@@ -42,10 +44,17 @@ func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, vers
 					// a call that was overtaken.
 					return now, nil
 				}
+				moved := at != version
 				rec, version = now, at
-				continue
+				if moved {
+					continue
+				}
 			}
-			err = readErr
+			err = errors.Join(err, readErr)
+		case fault.Of(err) == fault.GiveUp:
+			// No later try could store them: they are larger than Vault takes.
+			k.cfg.Metrics.settled(s.kind, s.unknown)
+			return rec, fmt.Errorf("custody: storing the tokens of the %s: %w", s.kind, err)
 		}
 		k.cfg.Metrics.storeRetried()
 		k.cfg.Logger.ErrorContext(ctx, "tokens in hand cannot be stored, trying on",

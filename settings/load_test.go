@@ -91,7 +91,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		"PUBLISH_TIMEOUT":         {s.Handling.PublishTimeout, time.Minute},
 		"DRAIN_TIMEOUT":           {s.Process.DrainTimeout, 45 * time.Second},
 		"MAX_INPUT_BYTES":         {s.Subjects.MaxInputBytes, int64(512 << 10)},
-		"streams":                 {s.Streams, settings.Streams{Requests: "FINX_REQUESTS", Callbacks: "FINX_CALLBACKS", Events: "FINX_EVENTS", Timers: "FINX_TIMERS", DLQ: "FINX_DLQ"}},
+		"streams":                 {s.Streams, settings.Streams{Requests: "FINX_REQUESTS", Syncs: "FINX_REQUESTS", Erasures: "FINX_REQUESTS", Callbacks: "FINX_CALLBACKS", Events: "FINX_EVENTS", Timers: "FINX_TIMERS", DLQ: "FINX_DLQ"}},
 		"secrets are taken as is": {s.FinX.ClientSecret, secret.New(canary)},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {

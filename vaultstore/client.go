@@ -34,6 +34,15 @@ func (c Config) client() (*api.Config, error) {
 		return nil, fmt.Errorf("vaultstore: reading the environment: %w", conf.Error)
 	}
 	conf.Address = cmp.Or(c.Address, conf.Address)
+	if c.TLS != (TLS{}) {
+		err := conf.ConfigureTLS(&api.TLSConfig{
+			CACert: c.TLS.CACert, CAPath: c.TLS.CAPath, ClientCert: c.TLS.ClientCert, ClientKey: c.TLS.ClientKey,
+			TLSServerName: c.TLS.ServerName, Insecure: c.TLS.SkipVerify,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("vaultstore: reading the TLS files: %w", err)
+		}
+	}
 	if os.Getenv(api.EnvVaultClientTimeout) == "" {
 		conf.Timeout = DefaultTimeout
 	}

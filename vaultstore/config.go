@@ -21,10 +21,12 @@ const (
 
 // Defaults of a Config's zero fields.
 const (
-	DefaultMount          = "secret"
-	DefaultPrefix         = "finx"
-	DefaultTimeout        = 5 * time.Second
-	DefaultMaxRecordBytes = 256 << 10
+	DefaultMount   = "secret"
+	DefaultPrefix  = "finx"
+	DefaultTimeout = 5 * time.Second
+	// DefaultMaxRecordBytes stays below what raft storage takes in one entry,
+	// 1 MiB after encryption (measured); above it Vault answers 500.
+	DefaultMaxRecordBytes = 960 << 10
 	DefaultConcurrency    = 16
 )
 
@@ -34,6 +36,8 @@ const (
 type Config struct {
 	Address   string
 	Namespace string // Enterprise and OpenBao; Check fails where the server would ignore it
+
+	TLS TLS
 
 	Auth      string // AuthToken (default), AuthAppRole or AuthKubernetes
 	AuthMount string // path of the method, by default its name
@@ -58,6 +62,15 @@ type Config struct {
 
 	Logger  *slog.Logger // nil logs nothing
 	Metrics *Metrics     // nil counts nothing
+}
+
+// TLS says how Vault's certificate is checked and which one is shown to it. The
+// zero value leaves both to the environment and the system.
+type TLS struct {
+	CACert, CAPath        string // a PEM file, a directory of them
+	ClientCert, ClientKey string // PEM files
+	ServerName            string // expected in Vault's certificate
+	SkipVerify            bool   // for tests only
 }
 
 // New checks the configuration and returns a Store. It makes no call: the first
