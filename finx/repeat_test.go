@@ -226,3 +226,18 @@ func checkCounts(t *testing.T, reg *prometheus.Registry, want map[string]uint64)
 		}
 	}
 }
+
+// A transport that only says "context canceled" does not hide why.
+func TestTheCauseIsShownWhateverTheTransportSays(t *testing.T) {
+	shutdown := errors.New("shutting down")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c := newClient(t, "http://finx.test", func(cfg *finx.Config) {
+		cfg.Transport = roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			cancel(shutdown)
+			return nil, r.Context().Err()
+		})
+	})
+	if _, err := c.Refresh(ctx, secretOf(canaryRefresh)); !errors.Is(err, shutdown) {
+		t.Errorf("got %v", err)
+	}
+}
