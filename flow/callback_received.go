@@ -15,7 +15,7 @@ import (
 // CallbackReceived ends the user's trip to the bank.
 //
 //	state looked up → consumed → code exchanged, tokens stored
-//	→ connection.established → transactions.sync.requested → state moved
+//	→ connection.established → state moved → transactions.sync.requested
 //
 // or connection.failed when the user cancelled, the bank refused, or the code
 // is of no use.
@@ -62,7 +62,7 @@ func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.Callba
 		return fmt.Errorf("flow: asking for an earlier exchange: %w", err)
 	}
 	if done && rec.EstablishedBy == in.Code.SHA256() {
-		return nil // an earlier delivery of this callback finished the job
+		return f.askFirstFetch(ctx, e, in, rec) // an earlier delivery of this callback did the rest
 	}
 	if !done {
 		if age := time.Since(e.Time); age > f.CodeLifetime {
@@ -102,8 +102,9 @@ func (f *Flow) exchangeFailed(ctx context.Context, e events.Envelope, in events.
 	return fmt.Errorf("flow: exchanging the code: %w", err)
 }
 
-// establish publishes that the connection stands, asks for its first fetch and
-// moves the state.
+// establish publishes that the connection stands, moves the state and asks for
+// the first fetch. In this order, because the fetch looks at the state and may
+// begin before this function returns.
 func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.CallbackReceived,
 	rec connection.Record, rev uint64, grant custody.Grant,
 ) error {
@@ -114,23 +115,43 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 	if err != nil {
 		return fmt.Errorf("flow: announcing the connection: %w", err)
 	}
-	// The time of the callback, not of now: a redelivery must ask for the same fetch.
-	err = f.Bus.RequestSync(ctx, events.UUIDv5("sync", e.ID, rec.ID), e.Time, e.Cause(), events.SyncRequested{
-		ConnectionID: rec.ID, Trigger: events.TriggerCallback, Reason: "connection established",
-	})
-	if err != nil {
-		return fmt.Errorf("flow: asking for the first fetch: %w", err)
-	}
-	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
-		now := time.Now().UTC()
-		r, err := r.Move(connection.CallbackReceived, now, "the user approved")
-		if err != nil {
+	err = f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+		now, err := time.Now().UTC(), error(nil)
+		if r.State == connection.Requested {
+			// Whoever made the link died before it could write so.
+			if r, err = r.Move(connection.LinkCreated, now, "widget link used"); err != nil {
+				return r, err
+			}
+		}
+		if r, err = r.Move(connection.CallbackReceived, now, "the user approved"); err != nil {
 			return r, err
 		}
 		r.EstablishedBy = in.Code.SHA256()
 		r.Scope, r.EstablishedAt, r.RefreshObtainedAt = grant.Scope, grant.RefreshObtainedAt, grant.RefreshObtainedAt
 		return r.Move(connection.Established, now, "tokens stored")
 	})
+	if err != nil {
+		return err
+	}
+	rec.LastFetch = nil // whatever was fetched before has nothing to do with these tokens
+	return f.askFirstFetch(ctx, e, in, rec)
+}
+
+// askFirstFetch asks for the fetch that follows a callback, unless there was
+// one since: a redelivery or a replay of the callback must not make another.
+func (f *Flow) askFirstFetch(ctx context.Context, e events.Envelope, in events.CallbackReceived, rec connection.Record) error {
+	if last := rec.LastFetch; last != nil && !last.StartedAt.Before(rec.EstablishedAt) {
+		return nil
+	}
+	// Named after the code: a repetition, also one under an id of its own, must
+	// ask for the same fetch.
+	err := f.Bus.RequestSync(ctx, events.UUIDv5("sync", rec.ID, in.Code.SHA256()), e.Time, e.Cause(), events.SyncRequested{
+		ConnectionID: rec.ID, Trigger: events.TriggerCallback, Reason: "connection established",
+	})
+	if err != nil {
+		return fmt.Errorf("flow: asking for the first fetch: %w", err)
+	}
+	return nil
 }
 
 func stateConsumed() error {

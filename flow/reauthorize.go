@@ -34,6 +34,9 @@ func (f *Flow) reauthorize(ctx context.Context, job *fetch, rev uint64, reason s
 		return err
 	}
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+		if r.EstablishedBy != rec.EstablishedBy {
+			return r, nil // the user was faster than this write
+		}
 		r.Fetch, r.NextFetchAt = nil, time.Time{}
 		return r.RequireReauthorization(time.Now().UTC(), reason, detailOf(cause))
 	})

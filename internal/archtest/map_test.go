@@ -57,6 +57,7 @@ var arrows = map[string][]string{
 	"internal/natstest":                        {},
 	"internal/vaultdev":                        {},
 	"internal/vaulttest":                       {"internal/vaultdev"},
+	"e2e":                                      {},
 	"tools/vaultbuild":                         {"internal/vaultdev"},
 }
 
