@@ -25,7 +25,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: bin/finx-local ## the whole job on this machine; ONCE=1 ends after the story, VAULT=1 with a real Vault, BROKER=embedded|process|cluster
+run: bin/finx-local ## the whole job on this machine; ONCE=1 ends after the story, VAULT=1 with a real Vault; NATS_URL or VAULT_ADDR use what runs already
 	@exec bin/finx-local
 
 .PHONY: build

@@ -34,7 +34,7 @@ func (p *page) start(w http.ResponseWriter, _ *http.Request) { render(w, frontPa
 func (p *page) connect(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), linkWait)
 	defer cancel()
-	id, err := p.up.connect(ctx, r.FormValue("user_id"))
+	id, err := p.up.connect(ctx, r.FormValue("user_id"), map[string]any{"language": "en"})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return

@@ -26,7 +26,7 @@ type story struct {
 func (s *story) play(ctx context.Context, userID string) error {
 	begin := time.Now()
 	s.print.step("upstream asks for a bank connection")
-	id, err := s.up.connect(ctx, userID)
+	id, err := s.up.connect(ctx, userID, nil)
 	if err != nil {
 		return err
 	}

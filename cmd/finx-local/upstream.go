@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,12 +26,13 @@ type upstream struct {
 // publishTimeout bounds one publish; the broker is on this machine.
 const publishTimeout = 10 * time.Second
 
-// connect asks for a widget link for one user and returns the event's id.
-func (u *upstream) connect(ctx context.Context, userID string) (id string, err error) {
+// connect asks for a widget link for one user and returns the event's id. more
+// are further fields of the request; none is needed.
+func (u *upstream) connect(ctx context.Context, userID string, more map[string]any) (id string, err error) {
 	id = events.NewUUID()
-	return id, u.publish(ctx, events.TypeConnectRequested, id, map[string]any{
-		"user_id": userID, "redirect_uri": u.redirectURI,
-	})
+	data := map[string]any{"user_id": userID, "redirect_uri": u.redirectURI}
+	maps.Copy(data, more)
+	return id, u.publish(ctx, events.TypeConnectRequested, id, data)
 }
 
 // callback passes on the address that the user's browser came back to.
