@@ -3,6 +3,7 @@ module github.com/finx-connector/finx-connector/tools/vaultdev
 go 1.26
 
 require (
+	github.com/hashicorp/go-hclog v1.5.0
 	github.com/hashicorp/vault v1.13.2
 	github.com/hashicorp/vault-plugin-auth-kubernetes v0.15.0
 	github.com/hashicorp/vault-plugin-secrets-kv v0.14.2
@@ -99,7 +100,6 @@ require (
 	github.com/hashicorp/eventlogger v0.1.1 // indirect
 	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
 	github.com/hashicorp/go-discover v0.0.0-20210818145131-c573d69da192 // indirect
-	github.com/hashicorp/go-hclog v1.5.0 // indirect
 	github.com/hashicorp/go-immutable-radix v1.3.1 // indirect
 	github.com/hashicorp/go-kms-wrapping/entropy/v2 v2.0.0 // indirect
 	github.com/hashicorp/go-kms-wrapping/v2 v2.0.8 // indirect
