@@ -82,12 +82,14 @@ func (p *process) openLanes(steps *flow.Flow) error {
 	callbacks := lane("callbacks", names.Callbacks, streams.DurableCallbacks, s.Concurrency.Callbacks, s.Handling.CallbackTimeout,
 		consumer.On(p.codec, events.DecodeCallbackReceived, steps.CallbackReceived))
 	callbacks.Redact = events.RedactCallback
+	syncs := lane("syncs", names.Syncs, streams.DurableSyncs, s.Concurrency.Syncs, s.Handling.SyncTimeout,
+		consumer.On(p.codec, events.DecodeSyncRequested, steps.SyncRequested))
+	syncs.LastWords = consumer.Dying(p.codec, events.DecodeSyncRequested, steps.SyncGivenUp)
 	lanes := []consumer.Lane{
 		lane("connects", names.Connects, streams.DurableConnects, s.Concurrency.Connects, s.Handling.ConnectTimeout,
 			consumer.On(p.codec, events.DecodeConnectRequested, steps.ConnectRequested)),
 		callbacks,
-		lane("syncs", names.Syncs, streams.DurableSyncs, s.Concurrency.Syncs, s.Handling.SyncTimeout,
-			consumer.On(p.codec, events.DecodeSyncRequested, steps.SyncRequested)),
+		syncs,
 		lane("due", names.Timers, streams.DurableDue, s.Concurrency.Due, s.Handling.ConnectTimeout,
 			consumer.On(p.codec, events.DecodeSyncRequested, steps.TimerDue)),
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -25,8 +26,7 @@ func (s *stops) push(name string, fn func(ctx context.Context) error) {
 // run tears everything down. It works on a clock of its own, because the
 // context of the program has ended by then.
 func (s *stops) run(ctx context.Context, each time.Duration) {
-	for i := len(s.stack) - 1; i >= 0; i-- {
-		one := s.stack[i]
+	for _, one := range slices.Backward(s.stack) {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), each)
 		if err := one.fn(stopCtx); err != nil {
 			s.logger.ErrorContext(stopCtx, "stopping went wrong", "part", one.name, "error", err)

@@ -53,6 +53,23 @@ func (w *work) bury(ctx context.Context, class fault.Class, text string) error {
 	return nil
 }
 
+// lastWords lets the lane tell whoever waits for this message that nothing will
+// come of it. It has the time that storing the dead letter has.
+func (w *work) lastWords(ctx context.Context, class fault.Class, cause error) error {
+	l := w.lane
+	if l.LastWords == nil || class != fault.Exhausted && class != fault.Outage {
+		return nil
+	}
+	stop := w.keepAlive(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout)
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout)
+	defer cancel()
+	if err := l.LastWords(ctx, w.d, class, cause); err != nil {
+		return fmt.Errorf("consumer: saying that a message is given up: %w", err)
+	}
+	return nil
+}
+
 // errorLine is the error of a delivery as it may be kept: one line, redacted with
 // the message, because a careless error could quote it.
 func (w *work) errorLine(err error) string {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
 // Lane is one durable consumer with workers of its own. All fields but AckWait
@@ -30,6 +31,11 @@ type Lane struct {
 	// and by waiting in other processes.
 	MaxAttempts int
 	Handle      Handler
+	// LastWords, if set, is called before a message that was tried for as long as
+	// allowed becomes a dead letter (class exhausted or outage), to tell whoever
+	// waits for its result. While it returns an error the message comes back
+	// instead; it may be called again for the same message.
+	LastWords func(ctx context.Context, d Delivery, class fault.Class, err error) error
 	// Redact removes what may not be kept from a dead letter and from log lines;
 	// nil keeps the message as it is. It is given the error line as a header.
 	Redact func(events.Message) events.Message

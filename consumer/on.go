@@ -31,3 +31,14 @@ func malformed(err error) error {
 	}
 	return fault.Permanent(fault.Malformed, err)
 }
+
+// Dying is On for a lane's LastWords.
+func Dying[T any](codec events.Codec, decode func(events.Envelope) (T, error),
+	tell func(ctx context.Context, e events.Envelope, in T, class fault.Class, cause error) error,
+) func(context.Context, Delivery, fault.Class, error) error {
+	return func(ctx context.Context, d Delivery, class fault.Class, cause error) error {
+		return On(codec, decode, func(ctx context.Context, e events.Envelope, in T) error {
+			return tell(ctx, e, in, class, cause)
+		})(ctx, d)
+	}
+}

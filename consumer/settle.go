@@ -119,7 +119,10 @@ func (w *work) settle(ctx context.Context, err, cause error) {
 	text := w.errorLine(err)
 	var stored error
 	if a.Kind == DeadLetter {
-		if stored = w.bury(ctx, a.Class, text); stored != nil {
+		if stored = w.lastWords(ctx, a.Class, err); stored == nil {
+			stored = w.bury(ctx, a.Class, text)
+		}
+		if stored != nil {
 			a = Action{Kind: Nak, Outcome: OutcomeNotStored, Delay: jittered(l.cfg.RetryDelayMax, rand.Float64()), Counts: a.Counts} //nolint:gosec // as above
 		}
 	}

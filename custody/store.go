@@ -59,7 +59,7 @@ func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, vers
 		k.cfg.Metrics.storeRetried()
 		k.cfg.Logger.ErrorContext(ctx, "tokens in hand cannot be stored, trying on",
 			"connection_id", s.id, "kind", s.kind, "try", try, "error", err)
-		time.Sleep(wait) // nothing may end this wait: see above
+		time.Sleep(wait) //nolint:forbidigo // nothing may end this wait: the token is nowhere else
 		wait = min(wait*2, storeWaitMax)
 	}
 }

@@ -53,7 +53,7 @@ func (f *Flow) callbackWithoutCode(ctx context.Context, e events.Envelope, in ev
 	if in.Cancelled {
 		reason, detail = events.ReasonCancelled, "the user cancelled"
 	}
-	return f.failConnection(ctx, e, rec, rev, in.State, reason, detail)
+	return f.failConnection(ctx, e, rec, rev, failure{in.State, reason, detail})
 }
 
 func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.CallbackReceived, rec connection.Record, rev uint64) error {
@@ -66,8 +66,10 @@ func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.Callba
 	}
 	if !done {
 		if age := time.Since(e.Time); age > f.CodeLifetime {
-			return f.failConnection(ctx, e, rec, rev, in.State, events.ReasonCodeExpired,
-				fmt.Sprintf("the callback is %s old, a code lives %s", age.Round(time.Second), f.CodeLifetime))
+			return f.failConnection(ctx, e, rec, rev, failure{
+				in.State, events.ReasonCodeExpired,
+				fmt.Sprintf("the callback is %s old, a code lives %s", age.Round(time.Second), f.CodeLifetime),
+			})
 		}
 		if grant, err = f.exchange(ctx, in, rec); err != nil {
 			return f.exchangeFailed(ctx, e, in, rec, rev, err)
@@ -94,10 +96,12 @@ func (f *Flow) exchangeFailed(ctx context.Context, e events.Envelope, in events.
 ) error {
 	switch {
 	case errors.Is(err, custody.ErrCodeRejected):
-		return f.failConnection(ctx, e, rec, rev, in.State, events.ReasonCodeRejected, detailOf(err))
+		return f.failConnection(ctx, e, rec, rev, failure{in.State, events.ReasonCodeRejected, detailOf(err)})
 	case errors.Is(err, custody.ErrExchangeUnknown):
-		return f.failConnection(ctx, e, rec, rev, in.State, events.ReasonExchangeOutcomeUnknown,
-			"finX may have answered an earlier call whose answer was lost; the user must connect again")
+		return f.failConnection(ctx, e, rec, rev, failure{
+			in.State, events.ReasonExchangeOutcomeUnknown,
+			"finX may have answered an earlier call whose answer was lost; the user must connect again",
+		})
 	}
 	return fmt.Errorf("flow: exchanging the code: %w", err)
 }
@@ -116,7 +120,8 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 		return fmt.Errorf("flow: announcing the connection: %w", err)
 	}
 	err = f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
-		now, err := time.Now().UTC(), error(nil)
+		now := time.Now().UTC()
+		var err error
 		if r.State == connection.Requested {
 			// Whoever made the link died before it could write so.
 			if r, err = r.Move(connection.LinkCreated, now, "widget link used"); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/finx-connector/finx-connector/connection"
@@ -69,7 +70,7 @@ func accessRequest(in events.ConnectRequested, state string) finx.AccessRequest 
 
 // linkRejected tells upstream that finX refuses this request for good.
 func (f *Flow) linkRejected(ctx context.Context, e events.Envelope, rec connection.Record, rev uint64, cause error) error {
-	return f.failConnection(ctx, e, rec, rev, rec.OAuthState, events.ReasonLinkRejected, detailOf(cause))
+	return f.failConnection(ctx, e, rec, rev, failure{rec.OAuthState, events.ReasonLinkRejected, detailOf(cause)})
 }
 
 // openConnection returns the record of the connection that this event opens,
@@ -127,22 +128,22 @@ func (f *Flow) newConnection(ctx context.Context, e events.Envelope, in events.C
 	return rec, rev, nil
 }
 
+// failure is why a pass through the widget came to nothing.
+type failure struct{ state, reason, detail string }
+
 // failConnection publishes connection.failed and moves the connection there.
-func (f *Flow) failConnection(ctx context.Context, e events.Envelope, rec connection.Record, rev uint64,
-	state, reason, detail string,
-) error {
+func (f *Flow) failConnection(ctx context.Context, e events.Envelope, rec connection.Record, rev uint64, why failure) error {
 	err := f.Bus.Publish(ctx, events.NewConnectionFailed(e.Cause(), events.ConnectionFailed{
-		ConnectionID: rec.ID, UserID: rec.UserID, State: state, Reason: reason, Detail: detail,
+		ConnectionID: rec.ID, UserID: rec.UserID, State: why.state, Reason: why.reason, Detail: why.detail,
 	}))
 	if err != nil {
 		return fmt.Errorf("flow: announcing the failure: %w", err)
 	}
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
-		switch r.State {
-		case connection.Established, connection.ReauthorizationRequired, connection.Erased:
+		if slices.Contains([]connection.State{connection.Established, connection.ReauthorizationRequired, connection.Erased}, r.State) {
 			return r, nil // a renewal that came to nothing takes nothing away
 		}
-		return r.Fail(time.Now().UTC(), reason, detail)
+		return r.Fail(time.Now().UTC(), why.reason, why.detail)
 	})
 }
 

@@ -161,6 +161,35 @@ func (f *Flow) announceFailure(ctx context.Context, job *fetch, reason string, c
 	return nil
 }
 
+// SyncGivenUp tells downstream that a fetch which was tried for as long as
+// allowed will not be whole. The next one is scheduled already.
+func (f *Flow) SyncGivenUp(ctx context.Context, e events.Envelope, in events.SyncRequested, class fault.Class, cause error) error {
+	rec, rev, err := f.Records.Get(ctx, in.ConnectionID)
+	if errors.Is(err, connection.ErrNotFound) {
+		return nil // nobody to tell
+	}
+	if err != nil {
+		return fmt.Errorf("flow: reading the connection: %w", err)
+	}
+	fetchID := events.FetchID(e)
+	if rec.FetchDone(fetchID) {
+		return nil
+	}
+	err = f.Bus.Publish(ctx, events.NewFetchFailed(e.Cause(), events.FetchFailed{
+		ConnectionID: rec.ID, UserID: rec.UserID, FetchID: fetchID, Trigger: trigger(in),
+		Reason: string(class), Detail: detailOf(cause), RetryAt: rec.NextFetchAt,
+	}))
+	if err != nil {
+		return fmt.Errorf("flow: announcing the failed fetch: %w", err)
+	}
+	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+		if r.Fetch != nil && r.Fetch.ID == fetchID {
+			r.Fetch = nil
+		}
+		return r.Note(time.Now().UTC(), string(class), detailOf(cause)), nil
+	})
+}
+
 // reasonOf is the machine-readable reason of transactions.fetch.failed.
 func reasonOf(err error) string {
 	if fault.ClassOf(err) == fault.Oversize {

@@ -247,3 +247,27 @@ func TestATimerThatComesDueAsksForAFetch(t *testing.T) {
 		t.Errorf("requests %+v, want one", got)
 	}
 }
+
+func TestAFetchThatIsGivenUpIsTold(t *testing.T) {
+	r := newRig(t, finxtest.Options{})
+	rec := r.established()
+	in := events.SyncRequested{ConnectionID: rec.ID}
+	r.bus.failOn(events.TypeFetchCompleted)
+	cause := r.sync("sync-1", in)
+	for range 2 { // the dead letter may take a second try
+		r.must(r.SyncGivenUp(t.Context(), event("sync-1"), in, fault.Exhausted, cause))
+	}
+	if got := r.reasons(events.TypeFetchFailed); !slices.Equal(got, []string{string(fault.Exhausted)}) {
+		t.Errorf("fetch.failed %v, want one", got)
+	}
+	if after := r.record(rec.ID); after.Fetch != nil || after.LastError == nil || after.State != connection.Established {
+		t.Errorf("record %+v", after)
+	}
+	r.bus.failOn("")
+	r.must(r.sync("sync-2", in))
+	r.must(r.SyncGivenUp(t.Context(), event("sync-2"), in, fault.Exhausted, cause))
+	r.must(r.SyncGivenUp(t.Context(), event("sync-3"), events.SyncRequested{ConnectionID: events.NewUUID()}, fault.Outage, cause))
+	if n := len(r.reasons(events.TypeFetchFailed)); n != 1 {
+		t.Errorf("%d fetch.failed after a whole fetch and an unknown connection, want 1", n)
+	}
+}

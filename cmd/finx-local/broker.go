@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,8 +16,8 @@ const brokerStart = 20 * time.Second
 
 // startBroker starts a real JetStream server inside this process. Its files are
 // synced at every write, as in production.
-func startBroker(addr, dir string) (url string, stop func(), err error) {
-	host, port, err := freeAddress(addr)
+func startBroker(ctx context.Context, addr, dir string) (url string, stop func(), err error) {
+	host, port, err := freeAddress(ctx, addr)
 	if err != nil {
 		return "", nil, err
 	}
@@ -42,14 +43,15 @@ func startBroker(addr, dir string) (url string, stop func(), err error) {
 // freeAddress returns addr, or the same host with a free port when somebody
 // listens on addr already: a newcomer with a NATS server of their own should
 // not have to know about ports.
-func freeAddress(addr string) (host string, port int, err error) {
-	ln, err := net.Listen("tcp", addr)
+func freeAddress(ctx context.Context, addr string) (host string, port int, err error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		host, _, splitErr := net.SplitHostPort(addr)
 		if splitErr != nil {
 			return "", 0, fmt.Errorf("reading the address %q: %w", addr, splitErr)
 		}
-		if ln, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
+		if ln, err = lc.Listen(ctx, "tcp", net.JoinHostPort(host, "0")); err != nil {
 			return "", 0, fmt.Errorf("finding a free port: %w", err)
 		}
 	}

@@ -24,12 +24,12 @@ type keeper struct {
 func startKeeper(ctx context.Context, c config, p *printer) (keeper, error) {
 	switch {
 	case c.vaultAddr != "":
-		p.step("secrets: Vault at %s, as VAULT_ADDR says", c.vaultAddr)
+		p.stepf("secrets: Vault at %s, as VAULT_ADDR says", c.vaultAddr)
 		return keeper{lasting: true, stop: func() {}}, nil
 	case c.vaultCore:
 		return startVault(ctx, c, p)
 	}
-	p.step("secrets: in memory, for this run only (VAULT=1 for the real Vault core)")
+	p.stepf("secrets: in memory, for this run only (VAULT=1 for the real Vault core)")
 	return keeper{store: vaultstoretest.NewMemory(), stop: func() {}}, nil
 }
 
@@ -44,7 +44,7 @@ func startVault(ctx context.Context, c config, p *printer) (keeper, error) {
 	if err != nil {
 		return keeper{}, fmt.Errorf("finding the sources of the Vault core: %w", err)
 	}
-	p.step("secrets: the real Vault core, raft storage; the first build on a machine takes some minutes")
+	p.stepf("secrets: the real Vault core, raft storage; the first build on a machine takes some minutes")
 	binary, err := vaultdev.Binary(ctx, root, os.Stderr)
 	if err != nil {
 		return keeper{}, fmt.Errorf("building the Vault core: %w", err)
@@ -53,7 +53,7 @@ func startVault(ctx context.Context, c config, p *printer) (keeper, error) {
 	if err != nil {
 		return keeper{}, fmt.Errorf("starting the Vault core: %w", err)
 	}
-	p.step("secrets: Vault is unsealed at %s", proc.Addr)
+	p.stepf("secrets: Vault is unsealed at %s", proc.Addr)
 	return keeper{
 		env:     map[string]string{"VAULT_ADDR": proc.Addr, "VAULT_TOKEN": proc.Token},
 		lasting: true,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -24,7 +25,7 @@ import (
 // Who the sandbox thinks we are. Neither opens anything outside this process.
 const (
 	clientID     = "local"
-	clientSecret = "local-secret" //nolint:gosec // of the sandbox in this process
+	clientSecret = "local-secret"
 	storyUser    = "newcomer@example.com"
 )
 
@@ -41,7 +42,7 @@ func launch(ctx context.Context, c config, p *printer) error {
 		return err
 	}
 	defer secrets.stop()
-	natsURL, stopBroker, err := broker(c, secrets.lasting, p)
+	natsURL, stopBroker, err := broker(ctx, c, secrets.lasting, p)
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func launch(ctx context.Context, c config, p *printer) error {
 	if err != nil {
 		return err
 	}
-	p.step("finX sandbox at %s", base)
+	p.stepf("finX sandbox at %s", base)
 	s, err := connectorSettings(natsURL, base, secrets.env, c.listen)
 	if err != nil {
 		return err
@@ -87,9 +88,9 @@ func perform(ctx context.Context, c config, tale story, at addresses) error {
 		return err
 	}
 	if err != nil {
-		tale.print.step("the story went wrong: %v", err)
+		tale.print.stepf("the story went wrong: %v", err)
 	}
-	tale.print.plain(`
+	tale.print.plainf(`
 Everything stays up until Ctrl-C.
   the same by hand    %s
   sandbox             %s
@@ -106,9 +107,9 @@ Everything stays up until Ctrl-C.
 // broker returns the address of a JetStream server: one that runs already, or
 // one embedded here. Streams without the secrets that belong to them would be
 // a riddle, so beside an in-memory keeper they start empty, in a place of their own.
-func broker(c config, lasting bool, p *printer) (url string, stop func(), err error) {
+func broker(ctx context.Context, c config, lasting bool, p *printer) (url string, stop func(), err error) {
 	if c.natsURL != "" {
-		p.step("NATS as NATS_URL says")
+		p.stepf("NATS as NATS_URL says")
 		return c.natsURL, func() {}, nil
 	}
 	dir := filepath.Join(c.state, "nats")
@@ -118,16 +119,16 @@ func broker(c config, lasting bool, p *printer) (url string, stop func(), err er
 			return "", nil, fmt.Errorf("emptying the streams: %w", err)
 		}
 	}
-	url, stop, err = startBroker(c.nats, dir)
+	url, stop, err = startBroker(ctx, c.nats, dir)
 	if err == nil {
-		p.step("JetStream server at %s, files in %s", url, dir)
+		p.stepf("JetStream server at %s, files in %s", url, dir)
 	}
 	return url, stop, err
 }
 
 // listenOn listens on addr, or on a free port of the same host.
 func listenOn(ctx context.Context, addr string) (net.Listener, error) {
-	host, port, err := freeAddress(addr)
+	host, port, err := freeAddress(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +158,7 @@ func connectorSettings(natsURL, finxURL string, vault map[string]string, listen 
 		"NATS_URL": natsURL, "FINX_BASE_URL": finxURL,
 		"FINX_CLIENT_ID": clientID, "FINX_CLIENT_SECRET": clientSecret, "LISTEN_ADDR": listen,
 	}
-	for k, v := range vault {
-		ours[k] = v
-	}
+	maps.Copy(ours, vault)
 	getenv := func(name string) string {
 		if v, ok := ours[name]; ok {
 			return v
@@ -190,14 +189,14 @@ func applyStreams(ctx context.Context, s settings.Settings, p *printer) (jetstre
 	if err := topology.Apply(ctx, js, changes); err != nil {
 		return nil, fmt.Errorf("applying the streams: %w", err)
 	}
-	p.step("streams, consumers and buckets applied (%d changes)", len(changes))
+	p.stepf("streams, consumers and buckets applied (%d changes)", len(changes))
 	return js, nil
 }
 
 // startConnector runs the connector in this process and returns when its lanes
 // have started. The returned stop drains it.
 func startConnector(ctx context.Context, c config, s settings.Settings, store app.Secrets, p *printer, fail context.CancelCauseFunc) (stop func(), err error) {
-	var sink io.Writer = io.Discard
+	sink := io.Discard
 	if c.verbose {
 		sink = os.Stderr
 	}
@@ -213,11 +212,11 @@ func startConnector(ctx context.Context, c config, s settings.Settings, store ap
 	}()
 	stop = func() {
 		cancel()
-		<-ended
+		<-ended //nolint:errcheck // fail has it
 	}
 	select {
 	case addr := <-started:
-		p.step("connector started, health and metrics at http://%s", addr)
+		p.stepf("connector started, health and metrics at http://%s", addr)
 		return stop, nil
 	case err := <-ended:
 		cancel()
@@ -232,7 +231,7 @@ func startPage(ctx context.Context, c config, js jetstream.JetStream, s settings
 	}
 	base := "http://" + ln.Addr().String()
 	up := &upstream{js: js, codec: app.Codec(s), print: p, redirectURI: base + "/callback"}
-	(&page{up: up, seen: watch}).serve(ctx, ln)
-	p.step("page that plays upstream at %s", base)
+	newPage(up, watch).serve(ctx, ln)
+	p.stepf("page that plays upstream at %s", base)
 	return up, base, nil
 }

@@ -72,7 +72,7 @@ func (o *observer) watch(ctx context.Context, js jetstream.JetStream, stream str
 func (o *observer) take(msg jetstream.Msg) {
 	out, err := events.ParseOutput(events.Message{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()})
 	if err != nil {
-		o.print.step("an event on %s cannot be read: %v", msg.Subject(), err)
+		o.print.stepf("an event on %s cannot be read: %v", msg.Subject(), err)
 		return
 	}
 	s := seen{
@@ -80,12 +80,12 @@ func (o *observer) take(msg jetstream.Msg) {
 		CausationID: out.CausationID, Bytes: len(msg.Data()),
 	}
 	if err := json.Unmarshal(out.Data, &s.payload); err != nil {
-		o.print.step("the data of event %s cannot be read: %v", out.ID, err)
+		o.print.stepf("the data of event %s cannot be read: %v", out.ID, err)
 		return
 	}
 	s.location, s.payload.Location = s.payload.Location, ""
 	s.Facts = facts(s)
-	o.print.out("%-34s id=%s connection=%s %s", s.Type, short(s.ID), short(s.ConnectionID), s.Facts)
+	o.print.outf("%-34s id=%s connection=%s %s", s.Type, short(s.ID), short(s.ConnectionID), s.Facts)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seen = append(o.seen, s)

@@ -13,8 +13,15 @@ import (
 // page is upstream's web application: it asks for a connection, sends the
 // browser to the bank and takes the callback.
 type page struct {
-	up   *upstream
-	seen *observer
+	up    *upstream
+	seen  *observer
+	views *template.Template
+}
+
+func newPage(up *upstream, watch *observer) *page {
+	views := template.Must(template.New("front").Parse(frontView))
+	template.Must(views.New("connection").Parse(connectionView))
+	return &page{up: up, seen: watch, views: views}
 }
 
 // linkWait is how long the browser waits for its widget link.
@@ -29,7 +36,7 @@ func (p *page) handler() http.Handler {
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
-func (p *page) start(w http.ResponseWriter, _ *http.Request) { render(w, frontPage, nil) }
+func (p *page) start(w http.ResponseWriter, _ *http.Request) { p.render(w, "front", nil) }
 
 func (p *page) connect(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), linkWait)
@@ -71,15 +78,15 @@ func (p *page) connection(w http.ResponseWriter, r *http.Request) {
 			finished = true
 		}
 	}
-	render(w, connectionPage, map[string]any{"ID": id, "Events": list, "Finished": finished})
+	p.render(w, "connection", map[string]any{"ID": id, "Events": list, "Finished": finished})
 }
 
-func render(w http.ResponseWriter, t *template.Template, data any) {
+func (p *page) render(w http.ResponseWriter, view string, data any) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
-	_ = t.Execute(w, data) // the browser is gone when this fails
+	_ = p.views.ExecuteTemplate(w, view, data) // the browser is gone when this fails
 }
 
 // serve runs the page until ctx ends.
@@ -95,16 +102,16 @@ table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6
 button{font:inherit;padding:.5rem 1.2rem;border:0;border-radius:.4rem;background:#0b5cad;color:#fff}
 input{font:inherit;padding:.45rem;border:1px solid #9aa7b5;border-radius:.4rem;width:22rem}code{font-size:.85rem}</style>`
 
-var frontPage = template.Must(template.New("start").Parse(`<!doctype html><html lang="en"><title>Upstream</title>` + style + `
+const frontView = `<!doctype html><html lang="en"><title>Upstream</title>` + style + `
 <h1>Connect a bank</h1>
 <p>This page plays the service upstream of the connector. The button publishes <code>user.connect.requested</code>, waits for
 <code>widget.link.created</code> and sends you to the sandbox bank (Mockbank: <code>figo01</code> / <code>654321</code>, one-time password <code>123456</code>).</p>
 <form method="post" action="/connect"><p><label>User <input name="user_id" value="newcomer@example.com" maxlength="200" required></label> <button>Connect</button></p></form>
-</html>`))
+</html>`
 
-var connectionPage = template.Must(template.New("connection").Parse(`<!doctype html><html lang="en"><title>Connection</title>` + style + `
+const connectionView = `<!doctype html><html lang="en"><title>Connection</title>` + style + `
 {{if not .Finished}}<meta http-equiv="refresh" content="1">{{end}}
 <h1>Connection</h1><p><code>{{.ID}}</code></p>
 <table><tr><th>time</th><th>event</th><th></th></tr>
 {{range .Events}}<tr><td>{{.At.Format "15:04:05.000"}}</td><td>{{.Type}}</td><td>{{.Facts}}</td></tr>{{end}}</table>
-<p>{{if .Finished}}That is all. <a href="/">Once more</a>{{else}}Waiting for the bank's data…{{end}}</p></html>`))
+<p>{{if .Finished}}That is all. <a href="/">Once more</a>{{else}}Waiting for the bank's data…{{end}}</p></html>`

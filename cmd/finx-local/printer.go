@@ -17,21 +17,21 @@ type printer struct {
 
 func newPrinter(w io.Writer) *printer { return &printer{w: w, start: time.Now()} }
 
-// step prints what this program does.
-func (p *printer) step(format string, args ...any) { p.line("   ", format, args...) }
+// stepf prints what this program does.
+func (p *printer) stepf(format string, args ...any) { p.linef("   ", format, args...) }
 
-// event prints what travels over the bus: in for events to the connector, out for its own.
-func (p *printer) in(format string, args ...any)  { p.line("-> ", format, args...) }
-func (p *printer) out(format string, args ...any) { p.line("<- ", format, args...) }
+// inf and outf print what travels over the bus: to the connector, and from it.
+func (p *printer) inf(format string, args ...any)  { p.linef("-> ", format, args...) }
+func (p *printer) outf(format string, args ...any) { p.linef("<- ", format, args...) }
 
-// plain prints a line without a time, for tables and headings.
-func (p *printer) plain(format string, args ...any) {
+// plainf prints a line without a time, for tables and headings.
+func (p *printer) plainf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, _ = fmt.Fprintf(p.w, format+"\n", args...)
 }
 
-func (p *printer) line(arrow, format string, args ...any) {
+func (p *printer) linef(arrow, format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, _ = fmt.Fprintf(p.w, "%7.2fs  %s%s\n", time.Since(p.start).Seconds(), arrow, fmt.Sprintf(format, args...))

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/finx-connector/finx-connector/events"
@@ -25,7 +28,7 @@ type story struct {
 // play returns nil when the whole job happened and every number is right.
 func (s *story) play(ctx context.Context, userID string) error {
 	begin := time.Now()
-	s.print.step("upstream asks for a bank connection")
+	s.print.stepf("upstream asks for a bank connection")
 	id, err := s.up.connect(ctx, userID, nil)
 	if err != nil {
 		return err
@@ -36,12 +39,12 @@ func (s *story) play(ctx context.Context, userID string) error {
 	if err != nil {
 		return err
 	}
-	s.print.step("the user opens the link, logs in at the bank and approves")
+	s.print.stepf("the user opens the link, logs in at the bank and approves")
 	back, err := s.sandbox.Approve(link.location)
 	if err != nil {
 		return fmt.Errorf("playing the user: %w", err)
 	}
-	s.print.step("the browser comes back to %s with %s", back.Scheme+"://"+back.Host+back.Path, parameters(back))
+	s.print.stepf("the browser comes back to %s with %s", back.Scheme+"://"+back.Host+back.Path, parameters(back))
 	if err := s.up.callback(ctx, back.String()); err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func (s *story) play(ctx context.Context, userID string) error {
 	if err := s.check(link.ConnectionID, completed); err != nil {
 		return err
 	}
-	s.print.step("done in %.1fs: %d transactions, every part accounted for", time.Since(begin).Seconds(), s.want)
+	s.print.stepf("done in %.1fs: %d transactions, every part accounted for", time.Since(begin).Seconds(), s.want)
 	return nil
 }
 
@@ -89,9 +92,5 @@ func (s *story) check(connectionID string, completed seen) error {
 
 // parameters names what the bank sent back, without the values.
 func parameters(u *url.URL) string {
-	names := ""
-	for name := range u.Query() {
-		names += " " + name
-	}
-	return "the parameters" + names
+	return "the parameters " + strings.Join(slices.Sorted(maps.Keys(u.Query())), ", ")
 }

@@ -52,6 +52,6 @@ func (u *upstream) publish(ctx context.Context, typ, id string, data map[string]
 	if err != nil {
 		return fmt.Errorf("publishing %s: %w", typ, err)
 	}
-	u.print.in("%-34s id=%s stream=%s seq=%d", typ, short(id), ack.Stream, ack.Sequence)
+	u.print.inf("%-34s id=%s stream=%s seq=%d", typ, short(id), ack.Stream, ack.Sequence)
 	return nil
 }

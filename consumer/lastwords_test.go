@@ -1,0 +1,51 @@
+package consumer_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/finx-connector/finx-connector/consumer"
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+// Whoever waits for the result is told before the message is given up; while
+// that cannot be said, the message is not given up either.
+func TestLastWordsComeBeforeTheDeadLetter(t *testing.T) {
+	r := newRig(t, 30*time.Second)
+	acks := r.acks()
+	r.publish("x", nil)
+	var said atomic.Int32
+	r.run(func(context.Context, consumer.Delivery) error { return errBoom }, func(_ *consumer.Config, l *consumer.Lane) {
+		l.LastWords = func(_ context.Context, d consumer.Delivery, class fault.Class, err error) error {
+			if class != fault.Exhausted || err == nil || d.Sequence != 1 || r.deadLetters() != 0 {
+				t.Errorf("class %s, error %v, sequence %d, %d dead letters", class, err, d.Sequence, r.deadLetters())
+			}
+			if said.Add(1) == 1 {
+				return fault.Transient(fault.NATS, errBoom)
+			}
+			return nil
+		}
+	})
+	acks.WaitVerdicts(t, 4, soon) // two attempts, one that could not be told, one that was
+	if said.Load() != 2 || r.deadLetters() != 1 {
+		t.Errorf("said %d times, %d dead letters, want 2 and 1", said.Load(), r.deadLetters())
+	}
+}
+
+func TestLastWordsAreForWhatWasTried(t *testing.T) {
+	r := newRig(t, 30*time.Second)
+	acks := r.acks()
+	r.publish("x", nil)
+	r.run(func(context.Context, consumer.Delivery) error { return fault.Permanent(fault.Malformed, errBoom) },
+		func(_ *consumer.Config, l *consumer.Lane) {
+			l.LastWords = consumer.Dying(events.Codec{}, events.DecodeSyncRequested,
+				func(context.Context, events.Envelope, events.SyncRequested, fault.Class, error) error {
+					t.Error("last words of a message that never was an event")
+					return nil
+				})
+		})
+	acks.WaitVerdicts(t, 1, soon)
+}
