@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -80,15 +81,28 @@ func (w *work) errorLine(err error) string {
 	if w.lane.Redact == nil {
 		return line
 	}
+	// A field error never quotes, and it may name a member that Redact would take
+	// for what it is there to hide: "code: missing".
+	if fe, ok := errors.AsType[*events.FieldError](err); ok {
+		if before, after, found := strings.Cut(line, fe.Error()); found {
+			return oneLine(w.redactLine(before) + fe.Error() + w.redactLine(after))
+		}
+	}
+	return oneLine(w.redactLine(line))
+}
+
+// redactLine passes a text through the lane's Redact, together with the message:
+// a code may be known from a header only.
+func (w *work) redactLine(line string) string {
 	m := w.d.Message
 	m.Header = map[string][]string{HeaderError: {line}}
 	for name, values := range w.d.Header {
 		if name != HeaderError {
-			m.Header[name] = values // a code may be known from a header only
+			m.Header[name] = values
 		}
 	}
 	if kept := w.lane.Redact(m).Header[HeaderError]; len(kept) > 0 {
-		return oneLine(kept[0])
+		return kept[0]
 	}
 	return ""
 }

@@ -110,9 +110,10 @@ func (o *observer) take(msg jetstream.Msg, codec events.Codec) {
 }
 
 // await waits until find has found something.
-func await[T any](o *observer, timeout time.Duration, what string, find func() (T, bool)) T {
-	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), timeout)
+func await[T any](r *rig, timeout time.Duration, what string, find func() (T, bool)) T {
+	r.t.Helper()
+	o := r.seen
+	ctx, cancel := context.WithTimeout(r.t.Context(), timeout)
 	defer cancel()
 	for {
 		o.mu.Lock()
@@ -125,33 +126,34 @@ func await[T any](o *observer, timeout time.Duration, what string, find func() (
 		select {
 		case <-fresh:
 		case <-ctx.Done():
-			o.t.Fatalf("no %s within %s; seen:%s", what, timeout, o.summary())
+			r.t.Fatalf("no %s within %s; seen:%s", what, timeout, o.summary())
 		}
 	}
 }
 
 // event waits for the first output that match accepts.
-func (o *observer) event(what string, match func(event) bool) event {
-	o.t.Helper()
-	return await(o, within, what, func() (event, bool) {
-		i := slices.IndexFunc(o.events, match)
+func (r *rig) event(what string, match func(event) bool) event {
+	r.t.Helper()
+	return await(r, within, what, func() (event, bool) {
+		i := slices.IndexFunc(r.seen.events, match)
 		if i < 0 {
 			return event{}, false
 		}
-		return o.events[i], true
+		return r.seen.events[i], true
 	})
 }
 
 // letter waits for the dead letter of a message.
-func (o *observer) letter(stream string, sequence uint64) events.Message {
-	o.t.Helper()
+func (r *rig) letter(stream string, sequence uint64) events.Message {
+	r.t.Helper()
 	id := letterID(stream, sequence)
-	return await(o, within, "dead letter "+id, func() (events.Message, bool) {
-		i := slices.IndexFunc(o.letters, func(m events.Message) bool { return header(m, events.HeaderMsgID) == id })
+	return await(r, within, "dead letter "+id, func() (events.Message, bool) {
+		letters := r.seen.letters
+		i := slices.IndexFunc(letters, func(m events.Message) bool { return header(m, events.HeaderMsgID) == id })
 		if i < 0 {
 			return events.Message{}, false
 		}
-		return o.letters[i], true
+		return letters[i], true
 	})
 }
 

@@ -104,6 +104,13 @@ func (r *rig) openVault(o options) {
 	r.env["VAULT_ADDR"], r.env["VAULT_TOKEN"], r.env["VAULT_KV_MOUNT"] = r.safe.URL, token, r.mount
 }
 
+// at returns the rig for a subtest.
+func (r *rig) at(t *testing.T) *rig {
+	c := *r
+	c.t = t
+	return &c
+}
+
 // settings are read from the environment, as the program does.
 func (r *rig) settings() settings.Settings {
 	r.t.Helper()

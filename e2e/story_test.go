@@ -24,7 +24,7 @@ func TestStoryOnEveryBroker(t *testing.T) {
 			checkReplicas(t, r, shape.replicas)
 			r.start()
 			link, completed := r.establish("story@example.com")
-			established := r.seen.event("established", func(e event) bool { return e.Type == events.TypeConnectionEstablished })
+			established := r.event("established", func(e event) bool { return e.Type == events.TypeConnectionEstablished })
 			if established.ConnectionID != link.ConnectionID || established.State != link.State || established.User != "story@example.com" {
 				t.Errorf("established: %s", established.Data)
 			}

@@ -66,7 +66,7 @@ func (r *rig) connect(user string) event {
 // link waits for the link that a connect event brings.
 func (r *rig) link(cause string) event {
 	r.t.Helper()
-	return r.seen.event("widget link", func(e event) bool {
+	return r.event("widget link", func(e event) bool {
 		return e.Type == events.TypeWidgetLinkCreated && e.CausationID == cause
 	})
 }
@@ -98,7 +98,7 @@ func (r *rig) establish(user string) (link, completed event) {
 // completed waits for the n-th completed fetch of a connection.
 func (r *rig) completed(connectionID string, n int) event {
 	r.t.Helper()
-	return await(r.seen, within, fmt.Sprintf("completed fetch %d of %s", n, connectionID), func() (event, bool) {
+	return await(r, within, fmt.Sprintf("completed fetch %d of %s", n, connectionID), func() (event, bool) {
 		left := n
 		for _, e := range r.seen.events {
 			if e.Type == events.TypeFetchCompleted && e.ConnectionID == connectionID {
