@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type fetch struct {
 	cause events.Cause
 	rec   connection.Record
 	grant custody.Grant
+	slack time.Duration // see use
 }
 
 // fetched is what a whole fetch leaves to say.
@@ -47,6 +49,9 @@ func (j *fetch) run(ctx context.Context) (fetched, error) {
 	})
 	out := fetched{accounts: []events.AccountFetched{}, marks: map[string]connection.AccountMark{}}
 	for _, account := range accounts {
+		if _, twice := out.marks[account.ID]; twice {
+			continue
+		}
 		since, until := j.rec.NextWindow(account.ID, open.StartedAt, j.Overlap, connection.Ask{Since: open.Since, Full: open.Full})
 		parts.StartAccount(AccountHead{
 			ID: account.ID, Raw: account.Raw, SyncedAt: account.SyncedAt,
@@ -75,6 +80,7 @@ func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts
 	buf := j.buffers.get()
 	defer j.buffers.put(buf)
 	size := j.PageSize
+	var first []byte // of the page before
 	for offset := 0; ; {
 		query := finx.TransactionQuery{
 			AccountID: accountID, Count: size, Offset: offset, Since: since, Until: until,
@@ -92,6 +98,12 @@ func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts
 		if err != nil {
 			return fmt.Errorf("flow: reading transactions from offset %d: %w", offset, err)
 		}
+		if len(page.Items) > 0 {
+			if bytes.Equal(first, page.Items[0]) {
+				return fault.Permanent(fault.Rejected, fmt.Errorf("flow: reading transactions from offset %d: finX sends the page before once more", offset))
+			}
+			first = append(first[:0], page.Items[0]...)
+		}
 		for _, item := range page.Items {
 			if err := parts.Add(ctx, item); err != nil {
 				return fmt.Errorf("flow: publishing the transactions: %w", err)
@@ -108,12 +120,12 @@ func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts
 // token, so the token is looked at before every call; one that finX refuses
 // before its time is replaced once.
 func (j *fetch) withToken(ctx context.Context, call func() error) error {
-	if time.Until(j.grant.ExpiresAt) <= tokenSlack {
+	if time.Until(j.grant.ExpiresAt) <= j.slack {
 		grant, err := j.Tokens.Access(ctx, j.rec.ID)
 		if err != nil {
 			return fmt.Errorf("getting an access token: %w", err)
 		}
-		j.grant = grant
+		j.use(grant)
 	}
 	err := call()
 	if !errors.Is(err, finx.ErrUnauthorized) {
@@ -123,12 +135,18 @@ func (j *fetch) withToken(ctx context.Context, call func() error) error {
 	if renewErr != nil {
 		return fmt.Errorf("renewing the access token: %w", renewErr)
 	}
-	j.grant = grant
+	j.use(grant)
 	if err = call(); errors.Is(err, finx.ErrUnauthorized) {
 		// A token fresh from finX is refused: asking again brings the same.
 		return fault.Permanent(fault.Rejected, err)
 	}
 	return err
+}
+
+// use takes a new grant. A token that lives shorter than the slack is used for
+// half its life, or every call would ask for another.
+func (j *fetch) use(grant custody.Grant) {
+	j.grant, j.slack = grant, min(tokenSlack, time.Until(grant.ExpiresAt)/2)
 }
 
 // tokenSlack is how long an access token must still live for one more call

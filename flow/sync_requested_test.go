@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/finx/finxtest"
+	"github.com/finx-connector/finx-connector/flow"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
@@ -269,5 +271,45 @@ func TestAFetchThatIsGivenUpIsTold(t *testing.T) {
 	r.must(r.SyncGivenUp(t.Context(), event("sync-3"), events.SyncRequested{ConnectionID: events.NewUUID()}, fault.Outage, cause))
 	if n := len(r.reasons(events.TypeFetchFailed)); n != 1 {
 		t.Errorf("%d fetch.failed after a whole fetch and an unknown connection, want 1", n)
+	}
+}
+
+// stuckBank ignores the offset, as a proxy that drops query parameters would.
+type stuckBank struct{ flow.Data }
+
+func (b stuckBank) Transactions(ctx context.Context, access secret.Text, q finx.TransactionQuery, buf *finx.PageBuffer) (finx.Page, error) {
+	q.Offset = 0
+	return b.Data.Transactions(ctx, access, q, buf)
+}
+
+func (b stuckBank) Accounts(ctx context.Context, access secret.Text) ([]finx.Account, error) {
+	all, err := b.Data.Accounts(ctx, access)
+	return append(all, all...), err
+}
+
+func TestABankThatRepeatsItselfEndsTheFetch(t *testing.T) {
+	r := newRig(t, finxtest.Options{Shape: finxtest.Shape{Accounts: 1, Transactions: 200}}, func(c *flow.Config) { c.Data = stuckBank{c.Data} })
+	rec := r.established()
+	r.must(r.sync("sync-1", events.SyncRequested{ConnectionID: rec.ID}))
+	if got := r.reasons(events.TypeFetchFailed); !slices.Equal(got, []string{"rejected"}) {
+		t.Errorf("fetch.failed %v, want one: the pages never end", got)
+	}
+}
+
+func TestAnAccountListedTwiceIsFetchedOnce(t *testing.T) {
+	r := newRig(t, finxtest.Options{Shape: finxtest.Shape{Accounts: 2, Transactions: 20}}, func(c *flow.Config) { c.Data = stuckBank{c.Data} })
+	rec := r.established()
+	r.must(r.sync("sync-1", events.SyncRequested{ConnectionID: rec.ID}))
+	if c := r.completed(); len(c) != 1 || len(c[0].Accounts) != 2 || c[0].Transactions != 20 {
+		t.Errorf("completed %+v", c)
+	}
+}
+
+func TestATokenThatLivesShortIsNotRefreshedForEveryCall(t *testing.T) {
+	r := newRig(t, finxtest.Options{AccessLifetime: 20 * time.Second, Shape: finxtest.Shape{Accounts: 2, Transactions: 400}})
+	rec := r.established()
+	r.must(r.sync("sync-1", events.SyncRequested{ConnectionID: rec.ID}))
+	if n := r.sandbox.Stats().Rotations; n != 1 {
+		t.Errorf("%d rotations in one fetch, want 1", n)
 	}
 }
