@@ -22,9 +22,12 @@ import (
 	"github.com/finx-connector/finx-connector/streams"
 )
 
-// leaseTTL is how long a lock outlives the process that held it. Waiting for a
-// held one is cheap, so it is short.
-const leaseTTL = 20 * time.Second
+// leaseTTL is how long a lock outlives the process that held it: no longer than
+// the events it was at work on, because whoever gets those needs the lock. Waiting
+// for a held one is cheap, so it is short.
+func (p *process) leaseTTL() time.Duration {
+	return min(max(p.Settings.Handling.AckWait, 2*time.Second), 20*time.Second)
+}
 
 // joinHandlers builds the business steps and the lanes that feed them.
 func (p *process) joinHandlers(context.Context) error {
@@ -41,7 +44,7 @@ func (p *process) joinHandlers(context.Context) error {
 		return err
 	}
 	self := holder()
-	locker := &connectionkv.Locker{Leases: records, Owner: self, TTL: leaseTTL, Logger: p.Logger}
+	locker := &connectionkv.Locker{Leases: records, Owner: self, TTL: p.leaseTTL(), Logger: p.Logger}
 	p.keeper, err = custody.New(custody.Config{
 		Secrets: p.secrets, Tokens: bank, Lock: waitFor(locker, time.Second), Holder: self,
 		CallLimit:   p.Settings.FinX.Timeouts.Token,
@@ -58,7 +61,7 @@ func (p *process) joinHandlers(context.Context) error {
 	steps, err := flow.New(flow.Config{
 		Records: records, States: records, Links: bank, Data: bank, Tokens: p.keeper,
 		Bus:  NewBus(pub, int(p.Settings.Fetch.ChunkBytes)),
-		Lock: waitFor(locker, fetchWait), Redirects: redirects,
+		Lock: waitFor(locker, p.leaseTTL()/2), Redirects: redirects,
 		CodeLifetime: p.Settings.FinX.CodeLifetime, SyncInterval: p.Settings.Fetch.Interval,
 		Overlap: p.Settings.Fetch.Overlap, SinceType: p.Settings.Fetch.SinceType,
 		PageSize: p.Settings.Fetch.PageSize, Logger: p.Logger,
@@ -163,10 +166,6 @@ func (p *process) watchUnstored() {
 // unstoredQuiet is how many answers may be on their way to Vault without it
 // being news; each is there for milliseconds.
 const unstoredQuiet = 64
-
-// fetchWait is when a fetch that finds another one of the same connection at
-// work looks again.
-const fetchWait = 10 * time.Second
 
 // waitFor turns "somebody else holds it" into the verdict to come back later,
 // which counts as no attempt.
