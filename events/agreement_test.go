@@ -7,9 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
-	"pgregory.net/rapid"
 )
 
 // payload is the data of an input and the field its refusal must name.
@@ -187,13 +188,21 @@ func TestGoodPayloadsAreAcceptedByDecoderAndSchema(t *testing.T) {
 
 // memberNames are what a generated payload may have; every type gets all of
 // them, so that strangers are among them too.
-var memberNames = []string{"redirect_uri", "user_id", "state", "tracking_id", "language", "provider_id", "accounts", "account_types",
+var memberNames = []string{
+	"redirect_uri", "user_id", "state", "tracking_id", "language", "provider_id", "accounts", "account_types",
 	"allow_multi_selection", "sync_period", "save_secrets", "success", "code", "cancel", "abort", "flow_id", "callback_url",
-	"connection_id", "since", "full", "reason", "trigger", "stranger"}
+	"connection_id", "since", "full", "reason", "trigger", "stranger",
+}
 
-var memberValues = []any{nil, true, false, "", "true", "false", "0", "x", "a\x01b", 1, 0, 3650, 90.5, -1, 1e30, connectionID,
+var memberValues = []any{
+	nil, true, false, "", "true", "false", "0", "x", "a\x01b", 1, 0, 3650, 90.5, -1, 1e30, connectionID,
 	"https://a.example/cb", "http://[::1]:80", "https://a@b", "https://a.example/?code=c&state=x", "?state=x&cancel", "2026-02-29", "2024-02-29", "90",
-	[]any{}, []any{"x"}, []any{map[string]any{"id": "x"}}, map[string]any{}, strings.Repeat("é", 300), "schedule"}
+	[]any{},
+	[]any{"x"},
+	[]any{map[string]any{"id": "x"}},
+	map[string]any{},
+	strings.Repeat("é", 300), "schedule",
+}
 
 func genPayload() *rapid.Generator[[]byte] {
 	return rapid.Custom(func(t *rapid.T) []byte {

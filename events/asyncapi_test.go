@@ -10,10 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/finx-connector/finx-connector/events"
-	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
 // ref is a reference into the document or to a file.

@@ -1,9 +1,10 @@
 package events
 
 import (
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Limits of a callback, in characters.

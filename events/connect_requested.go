@@ -3,8 +3,9 @@ package events
 import (
 	"strconv"
 
-	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
 // Limits of a connect request. Those on state are finX's own (1–1024); the

@@ -13,8 +13,10 @@ import (
 func TestInputsAreReadBackAsTheyWereEncoded(t *testing.T) {
 	no, days := false, 365
 	for typ, data := range map[string]any{
-		events.TypeConnectRequested: events.ConnectRequested{RedirectURI: "https://a.example/?a=1&b=<2>", UserID: "u", SyncPeriod: &days, SaveSecrets: &no,
-			Accounts: []events.AccountRef{{ID: "DE1"}}, AccountTypes: []string{"Giro account"}},
+		events.TypeConnectRequested: events.ConnectRequested{
+			RedirectURI: "https://a.example/?a=1&b=<2>", UserID: "u", SyncPeriod: &days, SaveSecrets: &no,
+			Accounts: []events.AccountRef{{ID: "DE1"}}, AccountTypes: []string{"Giro account"},
+		},
 		events.TypeCallbackReceived: events.CallbackReceived{State: "s", Success: true, Code: secret.New("c&<d>"), FlowID: "f"},
 		events.TypeSyncRequested:    events.SyncRequested{ConnectionID: connectionID, Full: true, Trigger: events.TriggerSchedule},
 		events.TypeErasureRequested: events.ErasureRequested{UserID: "u"},

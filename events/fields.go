@@ -161,7 +161,7 @@ func checkText(name, s string, limit int) *FieldError {
 }
 
 func hasControl(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < 0x20 || s[i] == 0x7f {
 			return true
 		}

@@ -93,8 +93,10 @@ func FuzzParse(f *testing.F) {
 	f.Add(3, []byte(`{"user_id":"u"}`), "application/json", "m-1", "bad")
 	f.Fuzz(func(t *testing.T, n int, data []byte, contentType, msgID, trace string) {
 		typ := inputType(n)
-		m := events.Message{Subject: typ, Data: data, Stream: "S", Sequence: 1, Time: at,
-			Header: map[string][]string{"Content-Type": {contentType}, "Nats-Msg-Id": {msgID}, "traceparent": {trace}}}
+		m := events.Message{
+			Subject: typ, Data: data, Stream: "S", Sequence: 1, Time: at,
+			Header: map[string][]string{"Content-Type": {contentType}, "Nats-Msg-Id": {msgID}, "traceparent": {trace}},
+		}
 		e, err := events.Codec{}.Parse(m)
 		if err != nil {
 			checkError(t, err)
@@ -203,8 +205,10 @@ func FuzzOutput(f *testing.F) {
 	f.Add("<&>\"\\", "ü\u2028", `{"a":1,"a":2}`, "", 0)
 	f.Add("", "", "{}", "{},{}", 1)
 	f.Fuzz(func(t *testing.T, causeID, user, account, transactions string, part int) {
-		d := events.TransactionsFetched{ConnectionID: connectionID, UserID: user, FetchID: fetchID, Trigger: "request", AccountID: "a",
-			Account: []byte(account), Part: part & 0xffff, Window: events.Window{Since: user}, Transactions: []byte(transactions)}
+		d := events.TransactionsFetched{
+			ConnectionID: connectionID, UserID: user, FetchID: fetchID, Trigger: "request", AccountID: "a",
+			Account: []byte(account), Part: part & 0xffff, Window: events.Window{Since: user}, Transactions: []byte(transactions),
+		}
 		usable := json.Valid(d.Account) && json.Valid([]byte("["+transactions+"]")) && strings.TrimSpace(transactions) == transactions &&
 			strings.HasPrefix(account, "{") && strings.HasSuffix(account, "}")
 		for _, s := range []string{causeID, user} { // what no envelope lets in

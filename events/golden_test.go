@@ -39,27 +39,35 @@ func outputs() map[string]events.Output {
 	return map[string]events.Output{
 		"widget_link_created": events.NewWidgetLinkCreated(cause, events.WidgetLinkCreated{
 			ConnectionID: connectionID, UserID: "alice@example.com", State: "s-1",
-			Location: secret.New("https://widget.example/?token=eyJ&lang=de"), FlowID: "3ca31c37-986a-454e-ad64-8e97143c86bc", TrackingID: "t-1"}),
+			Location: secret.New("https://widget.example/?token=eyJ&lang=de"), FlowID: "3ca31c37-986a-454e-ad64-8e97143c86bc", TrackingID: "t-1",
+		}),
 		"connection_established": events.NewConnectionEstablished(cause, events.ConnectionEstablished{
-			ConnectionID: connectionID, UserID: "alice@example.com", State: "s-1", Scope: "accounts=ro transactions=ro offline", EstablishedAt: at}),
+			ConnectionID: connectionID, UserID: "alice@example.com", State: "s-1", Scope: "accounts=ro transactions=ro offline", EstablishedAt: at,
+		}),
 		"connection_failed": events.NewConnectionFailed(cause, events.ConnectionFailed{
-			ConnectionID: connectionID, UserID: "alice@example.com", State: "s-1", Reason: events.ReasonCodeExpired, Detail: "the callback was 61 minutes old"}),
+			ConnectionID: connectionID, UserID: "alice@example.com", State: "s-1", Reason: events.ReasonCodeExpired, Detail: "the callback was 61 minutes old",
+		}),
 		"connection_expiring": events.NewConnectionExpiring(cause, events.ConnectionExpiring{
 			ConnectionID: connectionID, UserID: "alice@example.com", What: events.WhatBankConsent, ExpiresAt: at.AddDate(0, 0, 14), DaysLeft: 14,
-			Location: secret.New("https://widget.example/?token=renew")}),
+			Location: secret.New("https://widget.example/?token=renew"),
+		}),
 		"reauthorization_required": events.NewReauthorizationRequired(cause, events.ReauthorizationRequired{
-			ConnectionID: connectionID, UserID: "alice@example.com", Reason: events.ReasonRefreshRejected, Location: secret.New("https://widget.example/?token=again")}),
+			ConnectionID: connectionID, UserID: "alice@example.com", Reason: events.ReasonRefreshRejected, Location: secret.New("https://widget.example/?token=again"),
+		}),
 		"connection_erased": events.NewConnectionErased(cause, events.ConnectionErased{
 			ConnectionID: connectionID, UserID: "alice@example.com",
-			Erased: events.Erased{VaultVersions: 3, KVKeys: 2, StreamMessages: 17, DLQMessages: 1, Timers: 1}}),
+			Erased: events.Erased{VaultVersions: 3, KVKeys: 2, StreamMessages: 17, DLQMessages: 1, Timers: 1},
+		}),
 		"transactions_fetched": events.NewTransactionsFetched(cause, fetchedPart()),
 		"fetch_completed": events.NewFetchCompleted(cause, events.FetchCompleted{
 			ConnectionID: connectionID, UserID: "alice@example.com", FetchID: fetchID, Trigger: events.TriggerCallback,
 			Accounts:     []events.AccountFetched{{AccountID: "A12345.6", Parts: 1, Transactions: 2, SyncedAt: "2026-11-22T10:00:00.000Z"}},
-			Transactions: 2, EventIDs: []string{"a1d1c9a4-2b8a-5c0b-8a55-0a5f9d3c7e33"}, StartedAt: at, FinishedAt: at.Add(2 * time.Second)}),
+			Transactions: 2, EventIDs: []string{"a1d1c9a4-2b8a-5c0b-8a55-0a5f9d3c7e33"}, StartedAt: at, FinishedAt: at.Add(2 * time.Second),
+		}),
 		"fetch_failed": events.NewFetchFailed(cause, events.FetchFailed{
 			ConnectionID: connectionID, UserID: "alice@example.com", FetchID: fetchID, Trigger: events.TriggerSchedule,
-			Reason: "bank_unavailable", Detail: "finX answered 503", RetryAt: at.Add(time.Hour)}),
+			Reason: "bank_unavailable", Detail: "finX answered 503", RetryAt: at.Add(time.Hour),
+		}),
 	}
 }
 
@@ -67,7 +75,8 @@ func fetchedPart() events.TransactionsFetched {
 	return events.TransactionsFetched{
 		ConnectionID: connectionID, UserID: "alice@example.com", FetchID: fetchID, Trigger: events.TriggerCallback,
 		AccountID: "A12345.6", Account: []byte(account), Part: 0, Window: events.Window{Since: "2026-08-24", Until: "2026-11-22"},
-		SyncedAt: "2026-11-22T10:00:00.000Z", Transactions: []byte(transactions)}
+		SyncedAt: "2026-11-22T10:00:00.000Z", Transactions: []byte(transactions),
+	}
 }
 
 func golden(t *testing.T, stem string) []byte {
@@ -110,9 +119,11 @@ func TestInputGoldensAreReadInAllThreeForms(t *testing.T) {
 		"connect_requested": events.ConnectRequested{
 			RedirectURI: "https://app.example/callback?x=1", UserID: "alice@example.com", State: "7fe78733", TrackingID: "t-1", Language: "de",
 			ProviderID: "b7a1e6a0-8a2e-4a8e-9a44-0e4c6c1b0d10", Accounts: []events.AccountRef{{ID: "DE07900948150000002000"}},
-			AccountTypes: []string{"Giro account"}, AllowMultiSelection: &yes, SyncPeriod: &days, SaveSecrets: &no},
+			AccountTypes: []string{"Giro account"}, AllowMultiSelection: &yes, SyncPeriod: &days, SaveSecrets: &no,
+		},
 		"callback_received": events.CallbackReceived{
-			State: "7fe78733", Success: true, Code: secret.New("eyJhbGciO.canary"), FlowID: "3ca31c37-986a-454e-ad64-8e97143c86bc"},
+			State: "7fe78733", Success: true, Code: secret.New("eyJhbGciO.canary"), FlowID: "3ca31c37-986a-454e-ad64-8e97143c86bc",
+		},
 		"sync_requested":    events.SyncRequested{ConnectionID: connectionID, Since: "2026-01-31", Full: true, Reason: "support case 17", Trigger: "request"},
 		"erasure_requested": events.ErasureRequested{UserID: "alice@example.com", ConnectionID: connectionID},
 	} {

@@ -70,7 +70,7 @@ func readObject(data []byte, root string, opts ...jsontext.Options) (object, *Fi
 		return nil, syntaxProblem(data, root, err)
 	}
 	end := d.InputOffset()
-	if _, err := d.ReadToken(); err != io.EOF {
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, problem(root, "more data after the object, at byte %d", end)
 	}
 	return obj, nil
@@ -99,7 +99,7 @@ func readMembers(d *jsontext.Decoder, data []byte) (object, error) {
 // syntaxProblem turns a decoder's error into one that cannot quote the input:
 // jsontext names the offending character and, in pointers, member names.
 func syntaxProblem(data []byte, root string, err error) *FieldError {
-	if err == io.EOF && len(bytes.TrimSpace(data)) == 0 {
+	if errors.Is(err, io.EOF) && len(bytes.TrimSpace(data)) == 0 {
 		return problem(root, "empty, must be a JSON object")
 	}
 	offset, field := int64(len(data)), root

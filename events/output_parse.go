@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
 // ParseOutput reads an event that this program published. Output.Data aliases

@@ -194,9 +194,11 @@ func TestParseOutputNamesWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: %v, want %s named", tc.now, err, tc.field)
 		}
 	}
-	for _, data := range []string{`{"connection_id":"x"}`, `{"connection_id":"x","fetch_id":"f","account":[],"transactions":[]}`,
+	for _, data := range []string{
+		`{"connection_id":"x"}`, `{"connection_id":"x","fetch_id":"f","account":[],"transactions":[]}`,
 		`{"connection_id":"x","fetch_id":"f","account":{},"transactions":{}}`, `{"connection_id":"x","fetch_id":"f","account":{},"transactions":[],"window":"w"}`,
-		`{"connection_id":"x","fetch_id":"f","account":{"account_id":1},"transactions":[],"window":{}}`, `[]`} {
+		`{"connection_id":"x","fetch_id":"f","account":{"account_id":1},"transactions":[],"window":{}}`, `[]`,
+	} {
 		if d, err := events.DecodeTransactionsFetched(events.Output{Type: events.TypeTransactionsFetched, Data: []byte(data)}); err == nil {
 			t.Errorf("%s: %+v", data, d)
 		}

@@ -5,8 +5,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
 // Limits of the attributes.

@@ -46,7 +46,8 @@ func header(pairs ...string) map[string][]string {
 
 func parse(data string, h map[string][]string) (events.Envelope, error) {
 	return events.Codec{}.Parse(events.Message{
-		Subject: events.TypeErasureRequested, Header: h, Data: []byte(data), Stream: "FINX_REQUESTS", Sequence: 7, Time: at})
+		Subject: events.TypeErasureRequested, Header: h, Data: []byte(data), Stream: "FINX_REQUESTS", Sequence: 7, Time: at,
+	})
 }
 
 func TestParseTellsTheThreeModesApart(t *testing.T) {
@@ -62,8 +63,10 @@ func TestParseTellsTheThreeModesApart(t *testing.T) {
 		"by member":             {structured(nil), nil, "e-1", "/up"},
 		"by member, plain JSON": {"\n " + structured(nil) + "\r\n", header("Content-Type", "application/json"), "e-1", "/up"},
 		"prefixed type":         {structured(map[string]string{"type": `"com.acme.user.erasure.requested"`}), nil, "e-1", "/up"},
-		"base64": {structured(map[string]string{"data": "", "data_base64": `"` + base64.StdEncoding.EncodeToString([]byte(bare)) + `"`}),
-			nil, "e-1", "/up"},
+		"base64": {
+			structured(map[string]string{"data": "", "data_base64": `"` + base64.StdEncoding.EncodeToString([]byte(bare)) + `"`}),
+			nil, "e-1", "/up",
+		},
 		"binary":           {bare, header(ce...), "e-2", "/up"},
 		"binary JSON type": {bare, header(append(ce, "Content-Type", "application/vnd.x+json; a=b")...), "e-2", "/up"},
 		"bare with id":     {bare, header("nats-msg-id", "m-1"), "m-1", "/nats/FINX_REQUESTS"},
@@ -251,8 +254,10 @@ func TestCausationAndReplayIDs(t *testing.T) {
 
 func TestACodeUsedAsIDIsHidden(t *testing.T) {
 	const code = "eyJcanary"
-	m := events.Message{Subject: events.TypeCallbackReceived, Header: header("Nats-Msg-Id", "cb-"+code, "ce-causationid", code),
-		Data: []byte(`{"state":"s","success":true,"code":"` + code + `"}`), Stream: "FINX_CALLBACKS", Sequence: 1}
+	m := events.Message{
+		Subject: events.TypeCallbackReceived, Header: header("Nats-Msg-Id", "cb-"+code, "ce-causationid", code),
+		Data: []byte(`{"state":"s","success":true,"code":"` + code + `"}`), Stream: "FINX_CALLBACKS", Sequence: 1,
+	}
 	first, err := events.Codec{}.Parse(m)
 	if err != nil {
 		t.Fatal(err)

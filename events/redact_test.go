@@ -11,8 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/finx-connector/finx-connector/events"
 	"pgregory.net/rapid"
+
+	"github.com/finx-connector/finx-connector/events"
 )
 
 const canary = "eyJ.canary-code/+=%7E"
@@ -52,8 +53,10 @@ func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
 		"other case":      {in: `{"Code":"` + canary + `","authCode":"x-x-x-x","n":1.50}`, want: `{"n":1.50}`},
 		"code as number":  {in: `{"code":1234567,"a":1234567,"b":["x1234567"]}`, want: `{"a":"[redacted]","b":["[redacted]"]}`},
 		"code as object":  {in: `{"code":{"value":"` + canary + `"},"a":1}`, want: `{"a":1}`},
-		"url in the middle": {in: `{"callback_url":"https://a.example/cb?state=s&code=` + q + `&success=true#top"}`,
-			want: `{"callback_url":"https://a.example/cb?state=s&success=true#top"}`},
+		"url in the middle": {
+			in:   `{"callback_url":"https://a.example/cb?state=s&code=` + q + `&success=true#top"}`,
+			want: `{"callback_url":"https://a.example/cb?state=s&success=true#top"}`,
+		},
 		"url, first":           {in: `{"callback_url":"https://a.example/cb?code=` + q + `&state=s"}`, want: `{"callback_url":"https://a.example/cb?state=s"}`},
 		"url, last":            {in: `{"callback_url":"https://a.example/cb?state=s&code=` + q + `"}`, want: `{"callback_url":"https://a.example/cb?state=s"}`},
 		"url, only":            {in: `{"callback_url":"/cb?code=` + q + `"}`, want: `{"callback_url":"/cb"}`},
@@ -67,21 +70,31 @@ func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
 		"code elsewhere":       {in: `{"code":"` + canary + `","id":"cb-` + canary + `","note":"` + q + `","n":null}`, want: `{"id":"[redacted]","note":"[redacted]","n":null}`},
 		"code as name":         {in: `{"code":"` + canary + `","` + canary + `":1,"n":[{"code":"x"}]}`, want: `{"n":[{}]}`},
 		"code escaped":         {in: `{"c\u006fde":"canary\u002dcode","x":"canary-code"}`, want: `{"x":"[redacted]"}`},
-		"base64": {in: `{` + ce + `,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(data)) + `"}`,
-			want: `{` + ce + `,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(`{"state":"s-1","success":true,"flow_id":"f"}`)) + `"}`},
+		"base64": {
+			in:   `{` + ce + `,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(data)) + `"}`,
+			want: `{` + ce + `,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(`{"state":"s-1","success":true,"flow_id":"f"}`)) + `"}`,
+		},
 		"base64 without code": {in: `{"data_base64":"e30=", "a":1}`, want: `{"data_base64":"e30=", "a":1}`},
 		"base64 unreadable":   {in: `{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte("code="+canary)) + `"}`, want: `{"data_base64":"[redacted]"}`},
 		"not JSON":            {in: `state=s&code=` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a code","bytes":%d}`, 13+len(canary))},
 		"cut off":             {in: data[:60], want: `{"withheld":"the body cannot be read as a callback and may hold a code","bytes":60}`},
 		"name twice":          {in: `{"code":"a","code":"b"}`, want: `{"withheld":"the body cannot be read as a callback and may hold a code","bytes":23}`},
 		"empty":               {in: ``, want: ``},
-		"headers": {in: data, want: `{"state":"s-1","success":true,"flow_id":"f"}`,
-			header: map[string][]string{"Nats-Msg-Id": {"cb:" + canary}, "X-Url": {"/cb?state=s&code=" + q, "plain"}, "ce-code": {"x"}, "X-" + canary: {"y"},
-				"traceparent": {traceParent}, "Content-Type": {"application/json"}},
-			headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X-Url": {"/cb?state=s", "plain"},
-				"traceparent": {traceParent}, "Content-Type": {"application/json"}}},
-		"header of an unreadable body": {in: `{"code": "` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a code","bytes":%d}`, 10+len(canary)),
-			header: map[string][]string{"Nats-Msg-Id": {canary}, "X": {"1"}}, headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X": {"1"}}},
+		"headers": {
+			in: data, want: `{"state":"s-1","success":true,"flow_id":"f"}`,
+			header: map[string][]string{
+				"Nats-Msg-Id": {"cb:" + canary}, "X-Url": {"/cb?state=s&code=" + q, "plain"}, "ce-code": {"x"}, "X-" + canary: {"y"},
+				"traceparent": {traceParent}, "Content-Type": {"application/json"},
+			},
+			headers: map[string][]string{
+				"Nats-Msg-Id": {"[redacted]"}, "X-Url": {"/cb?state=s", "plain"},
+				"traceparent": {traceParent}, "Content-Type": {"application/json"},
+			},
+		},
+		"header of an unreadable body": {
+			in: `{"code": "` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a code","bytes":%d}`, 10+len(canary)),
+			header: map[string][]string{"Nats-Msg-Id": {canary}, "X": {"1"}}, headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X": {"1"}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := events.Message{Subject: "callback.received", Header: maps.Clone(tc.header), Data: []byte(tc.in), Stream: "S", Sequence: 3, Time: at}

@@ -2,6 +2,7 @@ package events
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -86,12 +87,7 @@ func (r *redactor) holdsCode(s string) bool {
 
 // looksLikeCode reports whether s still assigns something to a code.
 func looksLikeCode(s string) bool {
-	for _, form := range decodings(s) {
-		if assignedCode.MatchString(form) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(decodings(s), assignedCode.MatchString)
 }
 
 // assignedCode matches code=x, "code": "x", \"code\":\"x\" and the like.

@@ -3,6 +3,7 @@ package events
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +24,7 @@ type origin struct{ scheme, host, port string }
 // the list would look as if it were checked.
 func ParseRedirectPolicy(list string) (RedirectPolicy, error) {
 	var p RedirectPolicy
-	for _, entry := range strings.Split(list, ",") {
+	for entry := range strings.SplitSeq(list, ",") {
 		entry = strings.TrimSpace(entry)
 		if entry == "" {
 			continue
@@ -54,10 +55,8 @@ func (p RedirectPolicy) Check(uri string) error {
 		}
 		return refuse(fault.Rejected, TypeConnectRequested, problem("redirect_uri", "must be https, or http on loopback"))
 	}
-	for _, allowed := range p.origins {
-		if o == allowed {
-			return nil
-		}
+	if slices.Contains(p.origins, o) {
+		return nil
 	}
 	return refuse(fault.Rejected, TypeConnectRequested, problem("redirect_uri", "origin is not in REDIRECT_URI_ALLOW"))
 }
@@ -80,7 +79,7 @@ func (p RedirectPolicy) Origins() []string {
 // servers disagree about them, and such disagreements are open redirects.
 func parseRedirectURI(s string) (*url.URL, *FieldError) {
 	const field = "redirect_uri"
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] <= 0x20 || s[i] == 0x7f || s[i] == '\\' {
 			return nil, problem(field, "contains a blank, control character or backslash")
 		}

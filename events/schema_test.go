@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/finx-connector/finx-connector/events"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/finx-connector/finx-connector/events"
 )
 
 func allTypes() []string { return append(events.InputTypes(), events.OutputTypes()...) }

@@ -52,7 +52,7 @@ func isTraceParent(s string) bool {
 func isTraceState(s string) bool { return len(s) <= 1024 && isVisibleASCII(s) }
 
 func isHex(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if (s[i] < '0' || s[i] > '9') && (s[i] < 'a' || s[i] > 'f') {
 			return false
 		}
@@ -61,7 +61,7 @@ func isHex(s string) bool {
 }
 
 func isVisibleASCII(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
 			return false
 		}
