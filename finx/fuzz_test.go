@@ -3,6 +3,7 @@ package finx
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func FuzzDecodeErrorBody(f *testing.F) {
 			if j.verdict == fault.Done {
 				t.Errorf("status %d is done", status)
 			}
-			if j.sentinel == ErrInvalidGrant && (a != asGrant || status >= 500 || status == 429 || j.verdict != fault.GiveUp) {
+			if errors.Is(j.sentinel, ErrInvalidGrant) && (a != asGrant || status >= 500 || status == 429 || j.verdict != fault.GiveUp) {
 				t.Errorf("status %d says that the grant is bad", status)
 			}
 			if j.ambiguous && a != asGrant {

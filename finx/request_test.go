@@ -70,24 +70,35 @@ func TestRequestsOnTheWire(t *testing.T) {
 			_, err := c.Refresh(ctx, secretOf("r"))
 			return err
 		}, seen{"POST", "/auth/token", basic, "application/json", `{"grant_type":"refresh_token","refresh_token":"r"}`}},
-		"revoke": {nil, func(ctx context.Context, c *finx.Client) error { return c.Revoke(ctx, secretOf("r")) },
-			seen{"POST", "/auth/revoke", basic, "application/json", `{"token":"r"}`}},
+		"revoke": {
+			nil, func(ctx context.Context, c *finx.Client) error { return c.Revoke(ctx, secretOf("r")) },
+			seen{"POST", "/auth/revoke", basic, "application/json", `{"token":"r"}`},
+		},
 		"accounts": {nil, func(ctx context.Context, c *finx.Client) error {
 			_, err := c.Accounts(ctx, secretOf(canaryAccess))
 			return err
 		}, seen{"GET", "/rest/accounts", bearer, "", ""}},
-		"accounts below a prefix with a slash": {func(cfg *finx.Config) { cfg.BaseURL += "/proxy/"; cfg.Paths.Accounts = "/rest/accounts/" },
+		"accounts below a prefix with a slash": {
+			func(cfg *finx.Config) { cfg.BaseURL += "/proxy/"; cfg.Paths.Accounts = "/rest/accounts/" },
 			func(ctx context.Context, c *finx.Client) error {
 				_, err := c.Accounts(ctx, secretOf(canaryAccess))
 				return err
-			}, seen{"GET", "/proxy/rest/accounts/", bearer, "", ""}},
-		"transactions, everything": {nil, transactions(query),
-			seen{"GET", "/rest/accounts/A1%2F2%20%C3%BC.3/transactions?count=5&include_pending=true&offset=10&since=2026-01-01&since_type=created&sort=asc&until=2026-02-01", bearer, "", ""}},
-		"transactions, defaults": {nil, transactions(finx.TransactionQuery{AccountID: "A1.2"}),
-			seen{"GET", "/rest/accounts/A1.2/transactions?count=1000&offset=0", bearer, "", ""}},
-		"transactions by query": {func(cfg *finx.Config) { cfg.Paths.Transactions = "/rest/transactions"; cfg.PageSize = 7 },
+			},
+			seen{"GET", "/proxy/rest/accounts/", bearer, "", ""},
+		},
+		"transactions, everything": {
+			nil, transactions(query),
+			seen{"GET", "/rest/accounts/A1%2F2%20%C3%BC.3/transactions?count=5&include_pending=true&offset=10&since=2026-01-01&since_type=created&sort=asc&until=2026-02-01", bearer, "", ""},
+		},
+		"transactions, defaults": {
+			nil, transactions(finx.TransactionQuery{AccountID: "A1.2"}),
+			seen{"GET", "/rest/accounts/A1.2/transactions?count=1000&offset=0", bearer, "", ""},
+		},
+		"transactions by query": {
+			func(cfg *finx.Config) { cfg.Paths.Transactions = "/rest/transactions"; cfg.PageSize = 7 },
 			transactions(finx.TransactionQuery{AccountID: "A1.2"}),
-			seen{"GET", "/rest/transactions?accounts=A1.2&count=7&offset=0", bearer, "", ""}},
+			seen{"GET", "/rest/transactions?accounts=A1.2&count=7&offset=0", bearer, "", ""},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

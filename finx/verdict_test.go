@@ -79,8 +79,8 @@ func checkVerdict(t *testing.T, name string, err error, w want) {
 		t.Errorf("%s: ambiguous %v, want %v (%v)", name, got, w.ambiguous, err)
 	}
 	for _, sentinel := range []error{finx.ErrInvalidGrant, finx.ErrUnauthorized, finx.ErrClientCredentials, finx.ErrNotFinX} {
-		if errors.Is(err, sentinel) != (sentinel == w.is) {
-			t.Errorf("%s: errors.Is(%v, %q) = %v", name, err, sentinel, !(sentinel == w.is))
+		if errors.Is(err, sentinel) != errors.Is(w.is, sentinel) {
+			t.Errorf("%s: errors.Is(%v, %q) = %v", name, err, sentinel, !errors.Is(w.is, sentinel))
 		}
 	}
 	switch w.verdict {

@@ -22,12 +22,18 @@ func banks() []*bank { return bankList[:] }
 
 // bankList is never written to.
 var bankList = [...]*bank{
-	{ID: "3b1c7a52-0f5e-4f0d-9b61-7d0c4f6a9001", Name: "Mockbank", Code: "90094815", BIC: "MOCKDEFFXXX", User: "figo01", PIN: "654321", NeedsOTP: true,
-		kinds: []string{"Giro account", "Savings account", "Credit card"}},
-	{ID: "3b1c7a52-0f5e-4f0d-9b61-7d0c4f6a9002", Name: "Demobank", Code: "90090042", BIC: "DEMOBANKXXX", User: "demo", PIN: "demo",
-		kinds: []string{"Depot", "Giro account", "Loan account"}},
-	{ID: "3b1c7a52-0f5e-4f0d-9b61-7d0c4f6a9003", Name: "Pechbank", Code: "90090013", BIC: "PECHDEFFXXX", User: "demo", PIN: "demo", Fails: true,
-		kinds: []string{"Giro account"}},
+	{
+		ID: "3b1c7a52-0f5e-4f0d-9b61-7d0c4f6a9001", Name: "Mockbank", Code: "90094815", BIC: "MOCKDEFFXXX", User: "figo01", PIN: "654321", NeedsOTP: true,
+		kinds: []string{"Giro account", "Savings account", "Credit card"},
+	},
+	{
+		ID: "3b1c7a52-0f5e-4f0d-9b61-7d0c4f6a9002", Name: "Demobank", Code: "90090042", BIC: "DEMOBANKXXX", User: "demo", PIN: "demo",
+		kinds: []string{"Depot", "Giro account", "Loan account"},
+	},
+	{
+		ID: "3b1c7a52-0f5e-4f0d-9b61-7d0c4f6a9003", Name: "Pechbank", Code: "90090013", BIC: "PECHDEFFXXX", User: "demo", PIN: "demo", Fails: true,
+		kinds: []string{"Giro account"},
+	},
 }
 
 // findBank finds a bank by name or id.

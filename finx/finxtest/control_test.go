@@ -103,7 +103,7 @@ func TestControlsAreForLoopback(t *testing.T) {
 		{"another site's page", "127.0.0.1:5", "cross-site", false, http.StatusForbidden},
 	} {
 		s := New(Options{ControlFromAnywhere: tt.open})
-		r := httptest.NewRequest("POST", "/_sandbox/reset", nil)
+		r := httptest.NewRequest(http.MethodPost, "/_sandbox/reset", nil)
 		r.RemoteAddr = tt.remote
 		if tt.site != "" {
 			r.Header.Set("Sec-Fetch-Site", tt.site)
@@ -137,8 +137,10 @@ func TestLogHasNoSecret(t *testing.T) {
 	if strings.Count(text, "\n") < 4 || !strings.Contains(text, `"call":"token.exchange"`) {
 		t.Fatalf("log: %s", text)
 	}
-	for name, secret := range map[string]string{"code": code, "access token": tk.AccessToken, "refresh token": tk.RefreshToken,
-		"widget token": widgetToken, "client secret": "sandbox-secret", "state": "canary-state"} {
+	for name, secret := range map[string]string{
+		"code": code, "access token": tk.AccessToken, "refresh token": tk.RefreshToken,
+		"widget token": widgetToken, "client secret": "sandbox-secret", "state": "canary-state",
+	} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the log has the %s", name)
 		}

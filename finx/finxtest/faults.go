@@ -55,7 +55,7 @@ type Fault struct {
 	Hits int `json:"hits"`
 }
 
-// Drip sends Bytes, waits Interval, sends Bytes …
+// Drip sends Bytes, waits Interval, and so on to the end of the body.
 type Drip struct {
 	Bytes    int      `json:"bytes"`
 	Interval Duration `json:"interval"`

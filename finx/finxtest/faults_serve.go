@@ -2,6 +2,7 @@ package finxtest
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -59,9 +60,7 @@ func (f Fault) writeAnswer(w http.ResponseWriter) {
 
 // send sends a recorded answer, whole, truncated or drop by drop.
 func (f Fault) send(w http.ResponseWriter, r *http.Request, rec *recorder) {
-	for k, v := range rec.header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), rec.header)
 	body := rec.body.Bytes()
 	bodyAllowed := rec.status != http.StatusNoContent && rec.status != http.StatusNotModified
 	if bodyAllowed {

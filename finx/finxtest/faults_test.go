@@ -147,7 +147,7 @@ func TestDrip(t *testing.T) {
 	s.mustFault(t, Fault{Call: "accounts", Drip: &Drip{Bytes: 1, Interval: Duration(time.Hour)}})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	req, _ := http.NewRequestWithContext(ctx, "GET", c.base+"/rest/accounts", nil)
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/rest/accounts", nil)
 	req.Header.Set("Authorization", "Bearer "+tk.AccessToken)
 	if a, err := c.send(req); !errors.Is(err, context.DeadlineExceeded) || len(a.body) != 1 {
 		t.Errorf("%d bytes, error %v: want one byte and a time-out", len(a.body), err)
@@ -161,7 +161,7 @@ func TestDelayAfterTheEffect(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	body, _ := json.Marshal(refreshBody(tk.RefreshToken))
-	req, _ := http.NewRequestWithContext(ctx, "POST", c.base+"/auth/token", bytes.NewReader(body))
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/auth/token", bytes.NewReader(body))
 	req.SetBasicAuth("sandbox", "sandbox-secret")
 	if _, err := c.send(req); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v, want a time-out", err)

@@ -51,7 +51,7 @@ func (f fields) take(name string) (json.RawMessage, bool) {
 	return v, ok && !bytes.Equal(v, []byte("null"))
 }
 
-// text reads a string of at most most characters; most 0 means no limit.
+// text reads a string; most limits its characters, 0 means no limit.
 func (f fields) text(name string, required bool, most int) string {
 	v, ok := f.take(name)
 	if !ok {

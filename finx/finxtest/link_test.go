@@ -17,8 +17,10 @@ func TestLinkFields(t *testing.T) {
 		change map[string]any // a nil value removes the field
 		bad    []string
 	}{
-		{"all fields", true, map[string]any{"tracking_id": "t", "language": "es", "provider_id": findBank("Mockbank").ID, "accounts": []any{map[string]string{"id": "DE07900948150000002000"}},
-			"account_types": []string{"Giro account"}, "allow_multi_selection": false, "sync_period": 365, "save_secrets": true}, nil},
+		{"all fields", true, map[string]any{
+			"tracking_id": "t", "language": "es", "provider_id": findBank("Mockbank").ID, "accounts": []any{map[string]string{"id": "DE07900948150000002000"}},
+			"account_types": []string{"Giro account"}, "allow_multi_selection": false, "sync_period": 365, "save_secrets": true,
+		}, nil},
 		{"postman's strings", false, postman, nil},
 		{"postman's strings, strict", true, postman, []string{"account_types", "save_secrets", "sync_period"}},
 		{"null is absent", false, map[string]any{"state": any(nil)}, nil},
@@ -26,8 +28,11 @@ func TestLinkFields(t *testing.T) {
 		{"unknown field, strict", true, map[string]any{"x": 1}, []string{"x"}},
 		{"missing", false, map[string]any{"redirect_uri": nil, "user_id": nil}, []string{"redirect_uri", "user_id"}},
 		{"empty", false, map[string]any{"redirect_uri": "", "user_id": ""}, []string{"redirect_uri", "user_id"}},
-		{"wrong types", false, map[string]any{"redirect_uri": 1, "user_id": true, "state": 7, "sync_period": "x", "save_secrets": "maybe", "accounts": "x", "account_types": 3, "allow_multi_selection": 2},
-			[]string{"account_types", "accounts", "allow_multi_selection", "redirect_uri", "save_secrets", "state", "sync_period", "user_id"}},
+		{
+			"wrong types", false,
+			map[string]any{"redirect_uri": 1, "user_id": true, "state": 7, "sync_period": "x", "save_secrets": "maybe", "accounts": "x", "account_types": 3, "allow_multi_selection": 2},
+			[]string{"account_types", "accounts", "allow_multi_selection", "redirect_uri", "save_secrets", "state", "sync_period", "user_id"},
+		},
 		{"not a URL", false, map[string]any{"redirect_uri": "/relative"}, []string{"redirect_uri"}},
 		{"script URL", false, map[string]any{"redirect_uri": "javascript:alert(1)"}, []string{"redirect_uri"}},
 		{"own scheme", false, map[string]any{"redirect_uri": "myapp:/callback"}, nil},

@@ -114,9 +114,14 @@ func (o Options) Validate() error {
 		name string
 		v    time.Duration
 	}{
-		{"LinkLifetime", o.LinkLifetime}, {"CodeLifetime", o.CodeLifetime}, {"AccessLifetime", o.AccessLifetime},
-		{"RefreshLifetime", o.RefreshLifetime}, {"ConsentLifetime", o.ConsentLifetime}, {"SyncEvery", o.SyncEvery},
-		{"Grace", o.Grace}, {"RetryAfter", o.RetryAfter},
+		{"LinkLifetime", o.LinkLifetime},
+		{"CodeLifetime", o.CodeLifetime},
+		{"AccessLifetime", o.AccessLifetime},
+		{"RefreshLifetime", o.RefreshLifetime},
+		{"ConsentLifetime", o.ConsentLifetime},
+		{"SyncEvery", o.SyncEvery},
+		{"Grace", o.Grace},
+		{"RetryAfter", o.RetryAfter},
 	} {
 		if d.v < 0 {
 			bad("%s: %s is negative", d.name, d.v)

@@ -30,7 +30,7 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.stats.count(call, r.Method+" "+pattern, sw.status)
 		s.mu.Unlock()
-		s.opts.Logger.Info("call", "call", call, "method", r.Method, "path", pattern,
+		s.opts.Logger.InfoContext(r.Context(), "call", "call", call, "method", r.Method, "path", pattern,
 			"status", sw.status, "fault", fault, "duration", time.Since(started))
 	}()
 	if wait, limited := s.throttled(); limited {

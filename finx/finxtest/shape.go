@@ -61,9 +61,14 @@ func (s Shape) validate() error {
 		name    string
 		v, most int
 	}{
-		{"accounts", s.Accounts, maxAccounts}, {"transactions", s.Transactions, maxPerAccount},
-		{"empty_accounts", s.EmptyAccounts, maxAccounts}, {"pending", s.Pending, maxPending}, {"days", s.Days, 36500},
-		{"object_bytes", s.ObjectBytes, maxObjectBytes}, {"big_every", s.BigEvery, maxPerAccount}, {"big_bytes", s.BigBytes, maxObjectBytes},
+		{"accounts", s.Accounts, maxAccounts},
+		{"transactions", s.Transactions, maxPerAccount},
+		{"empty_accounts", s.EmptyAccounts, maxAccounts},
+		{"pending", s.Pending, maxPending},
+		{"days", s.Days, 36500},
+		{"object_bytes", s.ObjectBytes, maxObjectBytes},
+		{"big_every", s.BigEvery, maxPerAccount},
+		{"big_bytes", s.BigBytes, maxObjectBytes},
 		{"per_account", len(s.PerAccount), maxAccounts},
 	} {
 		if err := check(c.name, c.v, c.most); err != nil {

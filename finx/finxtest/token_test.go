@@ -198,7 +198,7 @@ func TestTokenErrorShapes(t *testing.T) {
 			t.Errorf("%s: %s, want %s", body, a.body, want)
 		}
 	}
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", c.base+"/auth/token", strings.NewReader(`{}`))
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+"/auth/token", strings.NewReader(`{}`))
 	req.SetBasicAuth("sandbox", "wrong")
 	a, err := c.send(req)
 	if err != nil || a.status != http.StatusUnauthorized || !strings.Contains(string(a.body), "invalid_client") || a.header.Get("WWW-Authenticate") == "" {

@@ -17,8 +17,10 @@ const pendingBit = 1 << 62
 // appendTransaction appends the JSON object of booked item i.
 func (a *account) appendTransaction(dst []byte, i int, cents bool) []byte {
 	d := dice{state: a.key ^ mix(uint64(i))}
-	t := generated{account: a, dice: &d, cents: cents, idPrefix: a.txPrefix, number: i + 1, booked: true,
-		day: a.booked(i), created: a.created(i), modified: a.modified(i), size: a.shape.size(i)}
+	t := generated{
+		account: a, dice: &d, cents: cents, idPrefix: a.txPrefix, number: i + 1, booked: true,
+		day: a.booked(i), created: a.created(i), modified: a.modified(i), size: a.shape.size(i),
+	}
 	return t.append(dst)
 }
 
@@ -26,8 +28,10 @@ func (a *account) appendTransaction(dst []byte, i int, cents bool) []byte {
 func (a *account) appendPending(dst []byte, j int, cents bool) []byte {
 	d := dice{state: a.key ^ mix(pendingBit|uint64(j))}
 	at := a.pendingDay.Add(18 * time.Hour)
-	t := generated{account: a, dice: &d, cents: cents, idPrefix: a.pendingPrefix, number: j + 1,
-		day: a.pendingDay, created: at, modified: at, size: a.shape.ObjectBytes}
+	t := generated{
+		account: a, dice: &d, cents: cents, idPrefix: a.pendingPrefix, number: j + 1,
+		day: a.pendingDay, created: at, modified: at, size: a.shape.ObjectBytes,
+	}
 	return t.append(dst)
 }
 

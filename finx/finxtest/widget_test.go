@@ -59,7 +59,7 @@ func (b *browser) form() url.Values {
 func (b *browser) post(v url.Values, header ...string) answer {
 	b.c.t.Helper()
 	action := html.UnescapeString(regexp.MustCompile(`action="([^"]*)"`).FindStringSubmatch(b.page)[1])
-	req, err := http.NewRequestWithContext(b.c.t.Context(), "POST", b.c.base+action, strings.NewReader(v.Encode()))
+	req, err := http.NewRequestWithContext(b.c.t.Context(), http.MethodPost, b.c.base+action, strings.NewReader(v.Encode()))
 	if err != nil {
 		b.c.t.Fatal(err)
 	}
