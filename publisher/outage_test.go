@@ -27,7 +27,7 @@ func TestLeaderKilled(t *testing.T) {
 	var mu sync.Mutex
 	acked := map[string]bool{}
 	half := make(chan struct{})
-	var once, wg = sync.Once{}, sync.WaitGroup{}
+	once, wg := sync.Once{}, sync.WaitGroup{}
 	for w := range workers {
 		wg.Go(func() {
 			for i := range each {

@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -181,7 +180,7 @@ func TestCancelSchedule(t *testing.T) {
 
 func TestCancelWithoutAStreamSaysSo(t *testing.T) {
 	p := newPublisher(t, Config{JS: natstest.JetStream(t, natstest.Start(t).URL())})
-	if _, err := p.CancelSchedule(context.Background(), connectionID); err == nil {
+	if _, err := p.CancelSchedule(t.Context(), connectionID); err == nil {
 		t.Error("no error")
 	}
 }
