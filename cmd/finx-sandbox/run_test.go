@@ -78,7 +78,7 @@ func startProgram(t *testing.T, getenv func(string) string, args ...string) prog
 
 func (p program) post(t *testing.T, path, id, secret, body string) (status int, answer string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "POST", p.base+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.base+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
