@@ -15,7 +15,7 @@ import (
 // app joins them.
 var arrows = map[string][]string{
 	"cmd/finx-connector": {
-		"app", "settings", "streams", "replay", "events", "consumer", "publisher", "connection", "connection/connectionkv",
+		"app", "settings", "streams", "replay", "dlq", "events", "consumer", "publisher", "connection", "connection/connectionkv",
 		"finx", "vaultstore", "internal/fault", "internal/natsconn", "internal/secret", "internal/telemetry",
 	},
 	"cmd/finx-local": {
@@ -34,7 +34,8 @@ var arrows = map[string][]string{
 	"consumer":                {"events", "internal/fault", "internal/retry"},
 	"publisher":               {"events", "internal/fault", "internal/retry"},
 	"streams":                 {"events", "internal/fault", "internal/retry"},
-	"replay":                  {"events", "connection", "internal/fault", "internal/retry"},
+	"replay":                  {"dlq", "events", "connection", "internal/fault", "internal/retry"},
+	"dlq":                     {"events", "internal/fault", "internal/retry"},
 	"connection/connectionkv": {"connection", "internal/fault", "internal/retry"},
 	"finx":                    {"internal/fault", "internal/retry", "internal/secret"},
 	"vaultstore":              {"internal/fault", "internal/retry", "internal/secret"},
@@ -73,7 +74,7 @@ const (
 // decision to be written down.
 var homes = map[string][]string{
 	"github.com/nats-io/nats.go": {
-		"consumer", "publisher", "streams", "replay", "connection/connectionkv", "internal/natsconn", "internal/natstest", "app", "cmd/*",
+		"consumer", "publisher", "streams", "replay", "dlq", "connection/connectionkv", "internal/natsconn", "internal/natstest", "app", "cmd/*",
 	},
 	"github.com/nats-io/nkeys":           {"internal/natsconn", "internal/natstest"},
 	"github.com/nats-io/nats-server/v2":  {"internal/natstest", "cmd/finx-local"},
