@@ -76,7 +76,7 @@ func newRig(t testing.TB, o options) *rig {
 		"NATS_URL": url, "FINX_BASE_URL": r.bank.URL, "FINX_CLIENT_ID": clientID, "FINX_CLIENT_SECRET": clientSecret,
 		"LISTEN_ADDR": freeAddress(t), "LOG_LEVEL": "debug",
 		// Short, so that what a killed process leaves behind is taken over soon.
-		"ACK_WAIT": "2s", "FINX_TIMEOUT_TOKEN": "2s", "RETRY_DELAY_MAX": "1s",
+		"ACK_WAIT": "3s", "FINX_TIMEOUT_TOKEN": "2s", "RETRY_DELAY_MAX": "1s",
 	}
 	if o.memory {
 		r.memory = vaultstoretest.NewMemory()
