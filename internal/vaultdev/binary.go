@@ -18,7 +18,7 @@ import (
 )
 
 // buildFlags are the same for everybody who builds the server: other flags
-// (-trimpath above all) would compile its 1330 packages once more.
+// (-trimpath above all) would compile its 980 packages once more.
 const buildFlags = "-ldflags=-s -w"
 
 // Root returns the nearest directory at or above dir that holds tools/vaultdev.

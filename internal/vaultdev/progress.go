@@ -71,7 +71,7 @@ func (r *report) count(line string) {
 }
 
 func (r *report) summary() string {
-	return fmt.Sprintf("building the Vault core: %d modules downloaded, %d of some 1330 packages compiled, %s",
+	return fmt.Sprintf("building the Vault core: %d modules downloaded, %d of some 980 packages compiled, %s",
 		r.downloads, r.packages, time.Since(r.started).Round(time.Second))
 }
 
