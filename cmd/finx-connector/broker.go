@@ -24,6 +24,7 @@ const defaultTimeout = 10 * time.Second
 // broker is the command's connection to NATS.
 type broker struct {
 	settings settings.Settings
+	wait     time.Duration // for one answer
 	js       jetstream.JetStream
 	nc       *nats.Conn
 	tracker  *natsconn.Tracker
@@ -32,8 +33,18 @@ type broker struct {
 // withBroker gives c the flag --timeout and a connection to NATS for as long as
 // its work takes.
 func (p *program) withBroker(c *cobra.Command, work func(ctx context.Context, b *broker, args []string) error) *cobra.Command {
-	wait := c.Flags().Duration("timeout", defaultTimeout, "how long to wait for the broker, and for each of its answers")
+	connected := p.brokerFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
+		return connected(c.Context(), func(b *broker) error { return work(c.Context(), b, args) })
+	}
+	return c
+}
+
+// brokerFlag gives c the flag --timeout and returns what does work while
+// connected to NATS.
+func (p *program) brokerFlag(c *cobra.Command) (connected func(ctx context.Context, work func(*broker) error) error) {
+	wait := c.Flags().Duration("timeout", defaultTimeout, "how long to wait for the broker, and for each of its answers")
+	return func(ctx context.Context, work func(*broker) error) error {
 		if *wait <= 0 {
 			return usagef("--timeout must be above 0")
 		}
@@ -44,19 +55,18 @@ func (p *program) withBroker(c *cobra.Command, work func(ctx context.Context, b 
 		for _, w := range s.Warnings {
 			fmt.Fprintf(p.stderr, "finx-connector: warning: %s\n", w)
 		}
-		b, err := dial(c.Context(), s, *wait)
+		b, err := dial(ctx, s, *wait)
 		if err != nil {
 			return err
 		}
 		defer b.nc.Close()
-		return b.explain(work(c.Context(), b, args))
+		return b.explain(work(b))
 	}
-	return c
 }
 
 // dial connects and waits until the broker answers.
 func dial(ctx context.Context, s settings.Settings, wait time.Duration) (*broker, error) {
-	b := &broker{settings: s, tracker: &natsconn.Tracker{}}
+	b := &broker{settings: s, wait: wait, tracker: &natsconn.Tracker{}}
 	up := make(chan struct{})
 	arrived := sync.OnceFunc(func() { close(up) })
 	cfg := app.NATSConfig(s)

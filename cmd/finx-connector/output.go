@@ -22,7 +22,9 @@ const (
 	formatJSON  format = "json"
 )
 
-func (f *format) flag(c *cobra.Command) { c.Flags().VarP(f, "output", "o", "how to print: `table or json`") }
+func (f *format) flag(c *cobra.Command) {
+	c.Flags().VarP(f, "output", "o", "output `format`: table or json")
+}
 
 func (f *format) json() bool { return *f == formatJSON }
 
@@ -93,4 +95,13 @@ func shown(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
+}
+
+// cut shortens a cell that would make the table too wide to read.
+func cut(s string, most int) string {
+	runes := []rune(s)
+	if len(runes) <= most {
+		return s
+	}
+	return string(runes[:most-1]) + "…"
 }

@@ -46,7 +46,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // each line with the program's name; only wrong usage is followed by a hint.
 func run(ctx context.Context, args []string, sys system) int {
 	p := &program{system: sys}
-	root := p.root()
+	root := p.root() //nolint:contextcheck // the commands get it from cobra, which is given it below
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -80,7 +80,7 @@ settings list" shows them all. Exit codes: 0 done, 1 failed, 2 wrong usage.`,
   finx-connector emit connect --user-id me --redirect-uri https://app.example/callback`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-	}, p.serveCommand(), p.streamsCommand(), p.versionCommand())
+	}, p.serveCommand(), p.streamsCommand(), p.emitCommand(), p.connectionsCommand(), p.dlqCommand(), p.settingsCommand(), p.versionCommand())
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "YAML `file` with settings; the environment wins over it")
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
@@ -109,6 +109,7 @@ func (p *program) noteStarts(c *cobra.Command) {
 func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	c.AddCommand(below...)
 	c.Args = cobra.ArbitraryArgs
+	c.SuggestionsMinimumDistance = 2
 	c.RunE = func(c *cobra.Command, args []string) error {
 		names := make([]string, len(below))
 		for i, b := range below {

@@ -28,10 +28,10 @@ Log lines go to standard error in the format of LOG_FORMAT; standard output stay
 			if err != nil {
 				return err
 			}
-			log := newLogger(p.stderr, s.Process)
-			return app.Run(c.Context(), app.Options{
+			ctx, log := c.Context(), newLogger(p.stderr, s.Process)
+			return app.Run(ctx, app.Options{
 				Settings: s, Version: buildVersion().Version, Logger: log,
-				OnReady: func(addr string) { log.InfoContext(c.Context(), "listening", "addr", addr) },
+				OnReady: func(addr string) { log.InfoContext(ctx, "listening", "addr", addr) },
 			})
 		},
 	}
