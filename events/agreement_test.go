@@ -18,99 +18,121 @@ type payload struct{ name, data, field string }
 
 // badPayloads are refused by the decoder and by the schema, both.
 func badPayloads() map[string][]payload {
-	long := func(n int) string { return strings.Repeat("x", n) }
+	return map[string][]payload{
+		events.TypeConnectRequested: append(badRequiredFields(), badOptionalFields()...),
+		events.TypeCallbackReceived: badCallbacks(),
+		events.TypeSyncRequested:    badSyncs(),
+		events.TypeErasureRequested: badErasures(),
+	}
+}
+
+func long(n int) string { return strings.Repeat("x", n) }
+
+func badRequiredFields() []payload {
+	uri := func(s string) string { return `{"user_id":"u","redirect_uri":` + s + `}` }
+	return []payload{
+		{"empty object", `{}`, "redirect_uri"},
+		{"no user", `{"redirect_uri":"https://a.example/cb"}`, "user_id"},
+		{"empty user", `{"redirect_uri":"https://a.example/cb","user_id":""}`, "user_id"},
+		{"null user", `{"redirect_uri":"https://a.example/cb","user_id":null}`, "user_id"},
+		{"other case", `{"redirect_uri":"https://a.example/cb","User_ID":"u"}`, "user_id"},
+		{"user as number", `{"redirect_uri":"https://a.example/cb","user_id":7}`, "user_id"},
+		{"long user", `{"redirect_uri":"https://a.example/cb","user_id":"` + long(1025) + `"}`, "user_id"},
+		{"NUL in user", `{"redirect_uri":"https://a.example/cb","user_id":"a\u0000b"}`, "user_id"},
+		{"DEL in user", `{"redirect_uri":"https://a.example/cb","user_id":"a\u007fb"}`, "user_id"},
+		{"newline in user", `{"redirect_uri":"https://a.example/cb","user_id":"a\n"}`, "user_id"},
+		{"uri as number", uri(`42`), "redirect_uri"},
+		{"uri relative", uri(`"/callback"`), "redirect_uri"},
+		{"uri without host", uri(`"https:///callback"`), "redirect_uri"},
+		{"uri of another scheme", uri(`"javascript:alert(1)"`), "redirect_uri"},
+		{"uri with fragment", uri(`"https://a.example/cb#x"`), "redirect_uri"},
+		{"uri with empty fragment", uri(`"https://a.example/cb#"`), "redirect_uri"},
+		{"uri with user info", uri(`"https://a.example@evil.example/"`), "redirect_uri"},
+		{"uri with backslash", uri(`"https://a.example\\@evil.example/"`), "redirect_uri"},
+		{"uri with blank", uri(`"https://a.example/ cb"`), "redirect_uri"},
+		{"uri too long", uri(`"https://a.example/` + long(2048) + `"`), "redirect_uri"},
+	}
+}
+
+func badOptionalFields() []payload {
 	connect := func(more string) string {
 		return `{"redirect_uri":"https://a.example/cb","user_id":"u"` + more + `}`
 	}
-	uri := func(s string) string { return `{"user_id":"u","redirect_uri":` + s + `}` }
+	return []payload{
+		{"long state", connect(`,"state":"` + long(1025) + `"`), "state"},
+		{"long tracking id", connect(`,"tracking_id":"` + long(1025) + `"`), "tracking_id"},
+		{"long language", connect(`,"language":"` + long(36) + `"`), "language"},
+		{"long provider", connect(`,"provider_id":"` + long(129) + `"`), "provider_id"},
+		{"accounts as object", connect(`,"accounts":{}`), "accounts"},
+		{"account as string", connect(`,"accounts":["DE1"]`), "accounts/0"},
+		{"account as null", connect(`,"accounts":[null]`), "accounts/0"},
+		{"account without id", connect(`,"accounts":[{"id":"DE1"},{}]`), "accounts/1/id"},
+		{"account with long id", connect(`,"accounts":[{"id":"` + long(65) + `"}]`), "accounts/0/id"},
+		{"many accounts", connect(`,"accounts":[` + strings.Repeat(`{"id":"1"},`, 100) + `{"id":"1"}]`), "accounts"},
+		{"type as number", connect(`,"account_types":["Giro account",3]`), "account_types/1"},
+		{"empty type", connect(`,"account_types":[""]`), "account_types/0"},
+		{"many types", connect(`,"account_types":[` + strings.Repeat(`"a",`, 50) + `"a"]`), "account_types"},
+		{"multi as word", connect(`,"allow_multi_selection":"yes"`), "allow_multi_selection"},
+		{"multi as number", connect(`,"allow_multi_selection":1`), "allow_multi_selection"},
+		{"period 0", connect(`,"sync_period":0`), "sync_period"},
+		{"period 3651", connect(`,"sync_period":3651`), "sync_period"},
+		{"period with fraction", connect(`,"sync_period":90.5`), "sync_period"},
+		{"period as word", connect(`,"sync_period":"ninety"`), "sync_period"},
+		{"period with zero", connect(`,"sync_period":"090"`), "sync_period"},
+		{"period as bool", connect(`,"sync_period":true`), "sync_period"},
+		{"secrets as object", connect(`,"save_secrets":{}`), "save_secrets"},
+	}
+}
+
+func badCallbacks() []payload {
+	return []payload{
+		{"empty object", `{}`, "state"},
+		{"no state", `{"success":true,"code":"c"}`, "state"},
+		{"empty state", `{"state":"","success":true,"code":"c"}`, "state"},
+		{"state as array", `{"state":["s"],"success":true,"code":"c"}`, "state"},
+		{"long state", `{"state":"` + long(2048) + `","success":true,"code":"c"}`, "state"},
+		{"NUL in state", `{"state":"s\u0000","success":true,"code":"c"}`, "state"},
+		{"success without code", `{"state":"s","success":true}`, "code"},
+		{"success with empty code", `{"state":"s","success":"true","code":""}`, "code"},
+		{"success as word", `{"state":"s","success":"yes","code":"c"}`, "success"},
+		{"success as number", `{"state":"s","success":1,"code":"c"}`, "success"},
+		{"nothing but state", `{"state":"s"}`, "success"},
+		{"not cancelled, nothing else", `{"state":"s","cancel":false}`, "success"},
+		{"cancelled success", `{"state":"s","success":true,"code":"c","cancel":true}`, "cancel"},
+		{"aborted success", `{"state":"s","success":"true","code":"c","abort":""}`, "cancel"},
+		{"cancel as object", `{"state":"s","cancel":{}}`, "cancel"},
+		{"code as number", `{"state":"s","success":true,"code":12}`, "code"},
+		{"long code", `{"state":"s","success":true,"code":"` + long(128<<10+1) + `"}`, "code"},
+		{"long flow", `{"state":"s","success":true,"code":"c","flow_id":"` + long(257) + `"}`, "flow_id"},
+		{"url as number", `{"callback_url":1}`, "callback_url"},
+		{"url empty", `{"callback_url":""}`, "state"},
+	}
+}
+
+func badSyncs() []payload {
 	sync := func(more string) string { return `{"connection_id":"` + connectionID + `"` + more + `}` }
-	return map[string][]payload{
-		events.TypeConnectRequested: {
-			{"empty object", `{}`, "redirect_uri"},
-			{"no user", `{"redirect_uri":"https://a.example/cb"}`, "user_id"},
-			{"empty user", `{"redirect_uri":"https://a.example/cb","user_id":""}`, "user_id"},
-			{"null user", `{"redirect_uri":"https://a.example/cb","user_id":null}`, "user_id"},
-			{"other case", `{"redirect_uri":"https://a.example/cb","User_ID":"u"}`, "user_id"},
-			{"user as number", `{"redirect_uri":"https://a.example/cb","user_id":7}`, "user_id"},
-			{"long user", `{"redirect_uri":"https://a.example/cb","user_id":"` + long(1025) + `"}`, "user_id"},
-			{"NUL in user", `{"redirect_uri":"https://a.example/cb","user_id":"a\u0000b"}`, "user_id"},
-			{"DEL in user", `{"redirect_uri":"https://a.example/cb","user_id":"a\u007fb"}`, "user_id"},
-			{"newline in user", `{"redirect_uri":"https://a.example/cb","user_id":"a\n"}`, "user_id"},
-			{"uri as number", uri(`42`), "redirect_uri"},
-			{"uri relative", uri(`"/callback"`), "redirect_uri"},
-			{"uri without host", uri(`"https:///callback"`), "redirect_uri"},
-			{"uri of another scheme", uri(`"javascript:alert(1)"`), "redirect_uri"},
-			{"uri with fragment", uri(`"https://a.example/cb#x"`), "redirect_uri"},
-			{"uri with empty fragment", uri(`"https://a.example/cb#"`), "redirect_uri"},
-			{"uri with user info", uri(`"https://a.example@evil.example/"`), "redirect_uri"},
-			{"uri with backslash", uri(`"https://a.example\\@evil.example/"`), "redirect_uri"},
-			{"uri with blank", uri(`"https://a.example/ cb"`), "redirect_uri"},
-			{"uri too long", uri(`"https://a.example/` + long(2048) + `"`), "redirect_uri"},
-			{"long state", connect(`,"state":"` + long(1025) + `"`), "state"},
-			{"long tracking id", connect(`,"tracking_id":"` + long(1025) + `"`), "tracking_id"},
-			{"long language", connect(`,"language":"` + long(36) + `"`), "language"},
-			{"long provider", connect(`,"provider_id":"` + long(129) + `"`), "provider_id"},
-			{"accounts as object", connect(`,"accounts":{}`), "accounts"},
-			{"account as string", connect(`,"accounts":["DE1"]`), "accounts/0"},
-			{"account as null", connect(`,"accounts":[null]`), "accounts/0"},
-			{"account without id", connect(`,"accounts":[{"id":"DE1"},{}]`), "accounts/1/id"},
-			{"account with long id", connect(`,"accounts":[{"id":"` + long(65) + `"}]`), "accounts/0/id"},
-			{"many accounts", connect(`,"accounts":[` + strings.Repeat(`{"id":"1"},`, 100) + `{"id":"1"}]`), "accounts"},
-			{"type as number", connect(`,"account_types":["Giro account",3]`), "account_types/1"},
-			{"empty type", connect(`,"account_types":[""]`), "account_types/0"},
-			{"many types", connect(`,"account_types":[` + strings.Repeat(`"a",`, 50) + `"a"]`), "account_types"},
-			{"multi as word", connect(`,"allow_multi_selection":"yes"`), "allow_multi_selection"},
-			{"multi as number", connect(`,"allow_multi_selection":1`), "allow_multi_selection"},
-			{"period 0", connect(`,"sync_period":0`), "sync_period"},
-			{"period 3651", connect(`,"sync_period":3651`), "sync_period"},
-			{"period with fraction", connect(`,"sync_period":90.5`), "sync_period"},
-			{"period as word", connect(`,"sync_period":"ninety"`), "sync_period"},
-			{"period with zero", connect(`,"sync_period":"090"`), "sync_period"},
-			{"period as bool", connect(`,"sync_period":true`), "sync_period"},
-			{"secrets as object", connect(`,"save_secrets":{}`), "save_secrets"},
-		},
-		events.TypeCallbackReceived: {
-			{"empty object", `{}`, "state"},
-			{"no state", `{"success":true,"code":"c"}`, "state"},
-			{"empty state", `{"state":"","success":true,"code":"c"}`, "state"},
-			{"state as array", `{"state":["s"],"success":true,"code":"c"}`, "state"},
-			{"long state", `{"state":"` + long(2048) + `","success":true,"code":"c"}`, "state"},
-			{"NUL in state", `{"state":"s\u0000","success":true,"code":"c"}`, "state"},
-			{"success without code", `{"state":"s","success":true}`, "code"},
-			{"success with empty code", `{"state":"s","success":"true","code":""}`, "code"},
-			{"success as word", `{"state":"s","success":"yes","code":"c"}`, "success"},
-			{"success as number", `{"state":"s","success":1,"code":"c"}`, "success"},
-			{"nothing but state", `{"state":"s"}`, "success"},
-			{"not cancelled, nothing else", `{"state":"s","cancel":false}`, "success"},
-			{"cancelled success", `{"state":"s","success":true,"code":"c","cancel":true}`, "cancel"},
-			{"aborted success", `{"state":"s","success":"true","code":"c","abort":""}`, "cancel"},
-			{"cancel as object", `{"state":"s","cancel":{}}`, "cancel"},
-			{"code as number", `{"state":"s","success":true,"code":12}`, "code"},
-			{"long code", `{"state":"s","success":true,"code":"` + long(128<<10+1) + `"}`, "code"},
-			{"long flow", `{"state":"s","success":true,"code":"c","flow_id":"` + long(257) + `"}`, "flow_id"},
-			{"url as number", `{"callback_url":1}`, "callback_url"},
-			{"url empty", `{"callback_url":""}`, "state"},
-		},
-		events.TypeSyncRequested: {
-			{"empty object", `{}`, "connection_id"},
-			{"not a uuid", `{"connection_id":"alice"}`, "connection_id"},
-			{"upper case", `{"connection_id":"` + strings.ToUpper(connectionID) + `"}`, "connection_id"},
-			{"braces", `{"connection_id":"{` + connectionID + `}"}`, "connection_id"},
-			{"wildcard", `{"connection_id":">"}`, "connection_id"},
-			{"since with time", sync(`,"since":"2026-01-31T00:00:00Z"`), "since"},
-			{"since no day", sync(`,"since":"2026-02-30"`), "since"},
-			{"since as number", sync(`,"since":20260131`), "since"},
-			{"full as word", sync(`,"full":"all"`), "full"},
-			{"long reason", sync(`,"reason":"` + long(257) + `"`), "reason"},
-			{"trigger unknown", sync(`,"trigger":"moon"`), "trigger"},
-		},
-		events.TypeErasureRequested: {
-			{"empty object", `{}`, "user_id"},
-			{"both empty", `{"user_id":"","connection_id":null}`, "user_id"},
-			{"not a uuid", `{"connection_id":"alice"}`, "connection_id"},
-			{"user as object", `{"user_id":{}}`, "user_id"},
-			{"long user", `{"user_id":"` + long(1025) + `"}`, "user_id"},
-		},
+	return []payload{
+		{"empty object", `{}`, "connection_id"},
+		{"not a uuid", `{"connection_id":"alice"}`, "connection_id"},
+		{"upper case", `{"connection_id":"` + strings.ToUpper(connectionID) + `"}`, "connection_id"},
+		{"braces", `{"connection_id":"{` + connectionID + `}"}`, "connection_id"},
+		{"wildcard", `{"connection_id":">"}`, "connection_id"},
+		{"since with time", sync(`,"since":"2026-01-31T00:00:00Z"`), "since"},
+		{"since no day", sync(`,"since":"2026-02-30"`), "since"},
+		{"since as number", sync(`,"since":20260131`), "since"},
+		{"full as word", sync(`,"full":"all"`), "full"},
+		{"long reason", sync(`,"reason":"` + long(257) + `"`), "reason"},
+		{"trigger unknown", sync(`,"trigger":"moon"`), "trigger"},
+	}
+}
+
+func badErasures() []payload {
+	return []payload{
+		{"empty object", `{}`, "user_id"},
+		{"both empty", `{"user_id":"","connection_id":null}`, "user_id"},
+		{"not a uuid", `{"connection_id":"alice"}`, "connection_id"},
+		{"user as object", `{"user_id":{}}`, "user_id"},
+		{"long user", `{"user_id":"` + long(1025) + `"}`, "user_id"},
 	}
 }
 

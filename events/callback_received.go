@@ -110,7 +110,7 @@ func (f *fields) flag(name string) *bool {
 	case jsontext.KindString:
 		yes = isYes(f.text(name, maxCancel))
 	default:
-		f.fail(name, "must be a boolean, is %s", kindName(v.Kind()))
+		f.failf(name, "must be a boolean, is %s", kindName(v.Kind()))
 		return nil
 	}
 	return &yes

@@ -79,7 +79,7 @@ func accountRefs(f *fields) []AccountRef {
 	for i, v := range f.array("accounts", MaxAccounts) {
 		at := "accounts/" + strconv.Itoa(i)
 		if v.Kind() != jsontext.KindBeginObject {
-			f.fail(at, "must be an object, is %s", kindName(v.Kind()))
+			f.failf(at, "must be an object, is %s", kindName(v.Kind()))
 			return nil
 		}
 		obj, fe := parseObject(v, at)

@@ -20,7 +20,7 @@ func DecodeErasureRequested(e Envelope) (ErasureRequested, error) {
 		ConnectionID: f.connectionID(false),
 	}
 	if r.UserID == "" && r.ConnectionID == "" {
-		f.fail("user_id", "missing, and so is connection_id: one of them is needed")
+		f.failf("user_id", "missing, and so is connection_id: one of them is needed")
 	}
 	if f.err != nil {
 		return ErasureRequested{}, refuse(fault.Malformed, e.Type, f.err)

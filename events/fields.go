@@ -19,7 +19,7 @@ type fields struct {
 	err  *FieldError
 }
 
-func (f *fields) fail(name, format string, args ...any) {
+func (f *fields) failf(name, format string, args ...any) {
 	if f.err == nil {
 		f.err = problem(f.path+name, format, args...)
 	}
@@ -44,7 +44,7 @@ func (f *fields) text(name string, limit int) string {
 		return ""
 	}
 	if v.Kind() != jsontext.KindString {
-		f.fail(name, "must be a string, is %s", kindName(v.Kind()))
+		f.failf(name, "must be a string, is %s", kindName(v.Kind()))
 		return ""
 	}
 	s := unquote(v)
@@ -59,7 +59,7 @@ func (f *fields) text(name string, limit int) string {
 func (f *fields) requiredText(name string, limit int) string {
 	s := f.text(name, limit)
 	if s == "" {
-		f.fail(name, "missing")
+		f.failf(name, "missing")
 	}
 	return s
 }
@@ -83,11 +83,11 @@ func (f *fields) boolean(name string) *bool {
 			b = true
 		case "false":
 		default:
-			f.fail(name, `must be true or false`)
+			f.failf(name, `must be true or false`)
 			return nil
 		}
 	default:
-		f.fail(name, "must be a boolean, is %s", kindName(v.Kind()))
+		f.failf(name, "must be a boolean, is %s", kindName(v.Kind()))
 		return nil
 	}
 	return &b
@@ -113,15 +113,15 @@ func (f *fields) integer(name string, lo, hi int) *int {
 		n, err = strconv.Atoi(s)
 		ok = err == nil && strconv.Itoa(n) == s
 	default:
-		f.fail(name, "must be a number, is %s", kindName(v.Kind()))
+		f.failf(name, "must be a number, is %s", kindName(v.Kind()))
 		return nil
 	}
 	if !ok {
-		f.fail(name, "must be a whole number")
+		f.failf(name, "must be a whole number")
 		return nil
 	}
 	if n < lo || n > hi {
-		f.fail(name, "must be %d to %d", lo, hi)
+		f.failf(name, "must be %d to %d", lo, hi)
 		return nil
 	}
 	return &n
@@ -134,12 +134,12 @@ func (f *fields) array(name string, limit int) []jsontext.Value {
 		return nil
 	}
 	if v.Kind() != jsontext.KindBeginArray {
-		f.fail(name, "must be an array, is %s", kindName(v.Kind()))
+		f.failf(name, "must be an array, is %s", kindName(v.Kind()))
 		return nil
 	}
 	elems := elements(v)
 	if len(elems) > limit {
-		f.fail(name, "%d elements, at most %d", len(elems), limit)
+		f.failf(name, "%d elements, at most %d", len(elems), limit)
 		return nil
 	}
 	return elems

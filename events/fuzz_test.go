@@ -14,7 +14,7 @@ import (
 )
 
 // inputSeeds adds every payload of the tables and goldens, by type.
-func inputSeeds(f *testing.F, add func(typ int, data []byte)) {
+func inputSeeds(add func(typ int, data []byte)) {
 	for i, typ := range events.InputTypes() {
 		for _, p := range badPayloads()[typ] {
 			if len(p.data) < 4096 {
@@ -50,7 +50,7 @@ func checkError(t *testing.T, err error) {
 // FuzzDecode: a decoder refuses with a field or accepts what its schema
 // accepts, and what it accepted can be sent on and is read the same again.
 func FuzzDecode(f *testing.F) {
-	inputSeeds(f, func(typ int, data []byte) { f.Add(typ, data) })
+	inputSeeds(func(typ int, data []byte) { f.Add(typ, data) })
 	f.Fuzz(func(t *testing.T, n int, data []byte) {
 		typ := inputType(n)
 		got, err := decode(events.Envelope{Type: typ, Data: data})
@@ -87,7 +87,7 @@ func sameInput(a, b any) bool {
 // FuzzParse: whatever the bytes and headers, an envelope is whole or refused
 // with a field, and becomes the same event again in binary mode.
 func FuzzParse(f *testing.F) {
-	inputSeeds(f, func(typ int, data []byte) { f.Add(typ, data, "", "", "") })
+	inputSeeds(func(typ int, data []byte) { f.Add(typ, data, "", "", "") })
 	f.Add(3, []byte(structured(nil)), structuredType, "", traceParent)
 	f.Add(3, []byte(structured(map[string]string{"data_base64": `"e30="`})), "", "m-1", "")
 	f.Add(3, []byte(`{"user_id":"u"}`), "application/json", "m-1", "bad")
@@ -119,7 +119,7 @@ func FuzzParse(f *testing.F) {
 // FuzzRedactCallback: the code a reader would find in the original is nowhere
 // in what is kept, and what is kept is JSON if the original was.
 func FuzzRedactCallback(f *testing.F) {
-	inputSeeds(f, func(typ int, data []byte) {
+	inputSeeds(func(typ int, data []byte) {
 		if inputType(typ) == events.TypeCallbackReceived {
 			f.Add(data, "")
 		}

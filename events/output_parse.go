@@ -27,7 +27,7 @@ func parseOutput(m Message) (Output, *FieldError) {
 	}
 	f := &fields{obj: obj}
 	if version := f.requiredText("specversion", MaxID); version != SpecVersion {
-		f.fail("specversion", "must be %q", SpecVersion)
+		f.failf("specversion", "must be %q", SpecVersion)
 	}
 	o := Output{
 		ID:           f.requiredText("id", MaxID),
@@ -39,24 +39,24 @@ func parseOutput(m Message) (Output, *FieldError) {
 		TraceState:   f.text(HeaderTraceState, maxSource),
 	}
 	if !IsOutput(o.Type) {
-		f.fail("type", "is no output of the contract")
+		f.failf("type", "is no output of the contract")
 	}
 	if source := f.requiredText("source", maxSource); source != Source {
-		f.fail("source", "must be %s", Source)
+		f.failf("source", "must be %s", Source)
 	}
 	if raw := f.text("time", 64); raw != "" {
 		t, ok := parseTime(raw)
 		if !ok {
-			f.fail("time", "must be an RFC 3339 time")
+			f.failf("time", "must be an RFC 3339 time")
 		}
 		o.Time = t
 	}
 	data, ok := f.value("data")
 	switch {
 	case !ok:
-		f.fail("data", "missing")
+		f.failf("data", "missing")
 	case data.Kind() != jsontext.KindBeginObject:
-		f.fail("data", "must be an object, is %s", kindName(data.Kind()))
+		f.failf("data", "must be an object, is %s", kindName(data.Kind()))
 	}
 	o.Data = data
 	return o, f.err
@@ -100,11 +100,11 @@ func DecodeTransactionsFetched(o Output) (TransactionsFetched, error) {
 func (f *fields) container(name string, kind jsontext.Kind) jsontext.Value {
 	v, ok := f.value(name)
 	if !ok {
-		f.fail(name, "missing")
+		f.failf(name, "missing")
 		return nil
 	}
 	if v.Kind() != kind {
-		f.fail(name, "must be %s, is %s", kindName(kind), kindName(v.Kind()))
+		f.failf(name, "must be %s, is %s", kindName(kind), kindName(v.Kind()))
 		return nil
 	}
 	return v

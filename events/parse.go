@@ -35,13 +35,13 @@ func (c Codec) Parse(m Message) (Envelope, error) {
 	}
 	e, fe := parse(m, typ)
 	if fe == nil {
-		fe = e.addTrace(m)
+		fe = addTrace(&e, m)
 	}
 	if fe != nil {
 		return Envelope{}, refuse(fault.Malformed, typ, fe)
 	}
 	if typ == TypeCallbackReceived {
-		e.hideCode()
+		hideCode(&e)
 	}
 	return e, nil
 }

@@ -198,7 +198,7 @@ func (r *redactor) text(s string) string {
 // hideCode keeps a code out of the attributes of a callback, which travel on
 // as causation id, into logs and headers. Some producers use the code itself as
 // the message id; the event keeps an id that is as stable.
-func (e *Envelope) hideCode() {
+func hideCode(e *Envelope) {
 	r := &redactor{codes: map[string]bool{}}
 	r.learnFromJSON(e.Data)
 	if r.holdsCode(e.ID) {

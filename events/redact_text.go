@@ -1,6 +1,7 @@
 package events
 
 import (
+	"encoding/hex"
 	"regexp"
 	"slices"
 	"strings"
@@ -173,27 +174,26 @@ func percentDecode(s string) string {
 	}
 	out := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '+':
-			out = append(out, ' ')
-		case s[i] == '%' && i+2 < len(s) && unhex(s[i+1]) >= 0 && unhex(s[i+2]) >= 0:
-			out = append(out, byte(unhex(s[i+1])<<4|unhex(s[i+2])))
-			i += 2
-		default:
-			out = append(out, s[i])
+		c := s[i]
+		switch c {
+		case '+':
+			c = ' '
+		case '%':
+			if b, ok := hexPair(s[i+1:]); ok {
+				c, i = b, i+2
+			}
 		}
+		out = append(out, c)
 	}
 	return string(out)
 }
 
-func unhex(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
-	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
+// hexPair reads the byte whose two hexadecimal digits s begins with.
+func hexPair(s string) (b byte, ok bool) {
+	if len(s) < 2 {
+		return 0, false
 	}
-	return -1
+	var out [1]byte
+	_, err := hex.Decode(out[:], []byte(s[:2]))
+	return out[0], err == nil
 }

@@ -46,7 +46,7 @@ func DecodeSyncRequested(e Envelope) (SyncRequested, error) {
 	switch s.Trigger {
 	case "", TriggerCallback, TriggerSchedule, TriggerRequest, TriggerReplay:
 	default:
-		f.fail("trigger", "must be callback, schedule, request or replay")
+		f.failf("trigger", "must be callback, schedule, request or replay")
 	}
 	if f.err != nil {
 		return SyncRequested{}, refuse(fault.Malformed, e.Type, f.err)
@@ -61,12 +61,12 @@ func (f *fields) connectionID(required bool) string {
 	id := f.text(name, MaxUserID)
 	if id == "" {
 		if required {
-			f.fail(name, "missing")
+			f.failf(name, "missing")
 		}
 		return ""
 	}
 	if !IsUUID(id) {
-		f.fail(name, "must be a UUID in lower case")
+		f.failf(name, "must be a UUID in lower case")
 		return ""
 	}
 	return id
@@ -79,7 +79,7 @@ func (f *fields) date(name string) string {
 		return ""
 	}
 	if _, err := time.Parse(time.DateOnly, s); err != nil {
-		f.fail(name, "must be a date like 2026-01-31")
+		f.failf(name, "must be a date like 2026-01-31")
 		return ""
 	}
 	return s

@@ -7,7 +7,7 @@ import "strings"
 // the attributes may be as old as the event. A trace that is not well-formed is
 // dropped, as W3C Trace Context demands, and never a reason to refuse an event.
 // A replay may mark an event it publishes unchanged by headers alone.
-func (e *Envelope) addTrace(m Message) *FieldError {
+func addTrace(e *Envelope, m Message) *FieldError {
 	if v, ok := m.header(HeaderTraceParent); ok && isTraceParent(v) {
 		e.TraceParent = v
 		e.TraceState, _ = m.header(HeaderTraceState)
