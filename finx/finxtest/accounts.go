@@ -108,9 +108,9 @@ func (s *Sandbox) syncStatus(a *account, acc *access) statusJSON {
 	succeeded := synced
 	if acc.autoSync {
 		every := s.opts.SyncEvery
-		synced = synced.Add(s.now().Sub(acc.approvedAt) / every * every)
+		synced = synced.Add(s.now().Sub(acc.approvedAt).Truncate(every))
 		if succeeded = synced; !s.now().Before(acc.approvedAt.Add(s.opts.ConsentLifetime)) {
-			succeeded = acc.approvedAt.Add((s.opts.ConsentLifetime - 1) / every * every)
+			succeeded = acc.approvedAt.Add((s.opts.ConsentLifetime - 1).Truncate(every))
 			message = "The consent has expired."
 		}
 	}

@@ -2,10 +2,8 @@ package finxtest
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,37 +57,6 @@ type Fault struct {
 type Drip struct {
 	Bytes    int      `json:"bytes"`
 	Interval Duration `json:"interval"`
-}
-
-// callNames are the calls that a fault may name.
-var callNames = [...]string{
-	"access", "sync", "token.exchange", "token.refresh", "token.other", "revoke",
-	"accounts", "account", "balance", "transactions", "transaction", "version", "other",
-}
-
-func (f Fault) validate() error {
-	known := f.Call == "*" || f.Call == "token" || slices.Contains(callNames[:], f.Call)
-	switch {
-	case !known:
-		return fmt.Errorf("finxtest: fault: call %q is none of *, token, %s", f.Call, strings.Join(callNames[:], ", "))
-	case f.Nth < 0 || f.Every < 0 || f.Times < 0 || f.Truncate < 0 || f.Delay < 0:
-		return errors.New("finxtest: fault: nth, every, times, truncate and delay must not be negative")
-	case f.Probability < 0 || f.Probability > 1:
-		return errors.New("finxtest: fault: probability must be between 0 and 1")
-	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
-		return errors.New("finxtest: fault: status must be between 200 and 599")
-	case f.When != "" && f.When != "before" && f.When != "after":
-		return errors.New("finxtest: fault: when must be before or after")
-	case f.Drop != "" && f.Drop != "before" && f.Drop != "after":
-		return errors.New("finxtest: fault: drop must be before or after")
-	case f.Drip != nil && (f.Drip.Bytes < 1 || f.Drip.Interval < 0):
-		return errors.New("finxtest: fault: drip needs bytes of 1 or more")
-	case (f.Body != "" || f.HTML != "" || f.Code != 0 || f.RetryAfter != "") && f.Status == 0:
-		return errors.New("finxtest: fault: body, html, code and retry_after need a status")
-	case f.Status == 0 && f.Delay == 0 && f.Drop == "" && f.Truncate == 0 && f.Drip == nil:
-		return errors.New("finxtest: fault: nothing goes wrong: give status, delay, drop, truncate or drip")
-	}
-	return nil
 }
 
 func (f Fault) fits(call string) bool {

@@ -1,8 +1,6 @@
 package finxtest
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -104,53 +102,6 @@ type Options struct {
 	ControlFromAnywhere bool
 	// Logger gets one line a call, without tokens. nil: nothing is logged.
 	Logger *slog.Logger
-}
-
-// Validate reports every option that makes no sense, each by its name.
-func (o Options) Validate() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("finxtest: "+format, args...)) }
-	for _, d := range []struct {
-		name string
-		v    time.Duration
-	}{
-		{"LinkLifetime", o.LinkLifetime},
-		{"CodeLifetime", o.CodeLifetime},
-		{"AccessLifetime", o.AccessLifetime},
-		{"RefreshLifetime", o.RefreshLifetime},
-		{"ConsentLifetime", o.ConsentLifetime},
-		{"SyncEvery", o.SyncEvery},
-		{"Grace", o.Grace},
-		{"RetryAfter", o.RetryAfter},
-	} {
-		if d.v < 0 {
-			bad("%s: %s is negative", d.name, d.v)
-		}
-	}
-	for _, n := range []struct {
-		name string
-		v    int
-	}{{"CodeBytes", o.CodeBytes}, {"AccessTokenBytes", o.AccessTokenBytes}, {"RefreshTokenBytes", o.RefreshTokenBytes}} {
-		if n.v != 0 && (n.v < MinTokenBytes || n.v > MaxTokenBytes) {
-			bad("%s: %d is not in %d…%d", n.name, n.v, MinTokenBytes, MaxTokenBytes)
-		}
-	}
-	if o.TokenErrors != "" && o.TokenErrors != OAuthErrors && o.TokenErrors != FinXErrors {
-		bad("TokenErrors: %q is not %q or %q", o.TokenErrors, OAuthErrors, FinXErrors)
-	}
-	if o.CancelParam != "" && o.CancelParam != "cancel" && o.CancelParam != "abort" {
-		bad("CancelParam: %q is not cancel or abort", o.CancelParam)
-	}
-	if o.RateStatus != 0 && o.RateStatus != http.StatusTooManyRequests && o.RateStatus != http.StatusServiceUnavailable {
-		bad("RateStatus: %d is not 429 or 503", o.RateStatus)
-	}
-	if o.RatePerSecond < 0 || o.RateBurst < 0 || o.BusyAbove < 0 || o.MaxCount < 0 {
-		bad("RatePerSecond, RateBurst, BusyAbove and MaxCount must not be negative")
-	}
-	if err := o.Shape.validate(); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 // withDefaults returns o with every zero replaced by its documented default.

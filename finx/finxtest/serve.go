@@ -2,6 +2,7 @@ package finxtest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -21,31 +22,43 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mux.ServeHTTP(w, r)
 		return
 	}
-	call := callName(pattern, r)
-	sw := &statusWriter{ResponseWriter: w}
-	started, fault := time.Now(), 0
-	defer func() {
-		// Runs for dropped connections too; their panic goes on to net/http,
-		// which closes the connection.
-		s.mu.Lock()
-		s.stats.count(call, r.Method+" "+pattern, sw.status)
-		s.mu.Unlock()
-		s.opts.Logger.InfoContext(r.Context(), "call", "call", call, "method", r.Method, "path", pattern,
-			"status", sw.status, "fault", fault, "duration", time.Since(started))
-	}()
+	c := served{
+		call: callName(pattern, r), method: r.Method, pattern: pattern,
+		started: time.Now(), w: &statusWriter{ResponseWriter: w},
+	}
+	// Runs for dropped connections too; their panic goes on to net/http, which
+	// closes the connection.
+	defer s.note(r.Context(), &c)
 	if wait, limited := s.throttled(); limited {
-		s.writeThrottled(sw, wait)
+		s.writeThrottled(c.w, wait)
 		return
 	}
 	s.mu.Lock()
-	f, hit := s.faults.pick(call)
+	f, hit := s.faults.pick(c.call)
 	s.mu.Unlock()
 	if !hit {
-		s.mux.ServeHTTP(sw, r)
+		s.mux.ServeHTTP(c.w, r)
 		return
 	}
-	fault = f.ID
-	serveFault(sw, r, s.mux, f)
+	c.fault = f.ID
+	serveFault(c.w, r, s.mux, f)
+}
+
+// served is an API call on its way through the sandbox.
+type served struct {
+	call, method, pattern string
+	started               time.Time
+	w                     *statusWriter
+	fault                 int // the id of the fault that acted, 0 for none
+}
+
+// note counts and logs a call when it is over.
+func (s *Sandbox) note(ctx context.Context, c *served) {
+	s.mu.Lock()
+	s.stats.count(c.call, c.method+" "+c.pattern, c.w.status)
+	s.mu.Unlock()
+	s.opts.Logger.InfoContext(ctx, "call", "call", c.call, "method", c.method, "path", c.pattern,
+		"status", c.w.status, "fault", c.fault, "duration", time.Since(c.started))
 }
 
 // callName returns the name of a call that faults and counters go by.

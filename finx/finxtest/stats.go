@@ -39,7 +39,7 @@ func newStats() Stats {
 	return Stats{Calls: map[string]map[int]int{}, Paths: map[string]map[int]int{}}
 }
 
-func (st *Stats) count(call, path string, status int) {
+func (st Stats) count(call, path string, status int) {
 	increment(st.Calls, call, status)
 	increment(st.Paths, path, status)
 }

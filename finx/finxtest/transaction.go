@@ -78,28 +78,35 @@ func (t *generated) identity(o *object) {
 func (t *generated) amount(o *object, p *party) {
 	o.name("amount")
 	if t.dice.below(16) == 0 {
-		odd := oddAmounts[t.dice.below(len(oddAmounts))]
-		if t.cents {
-			o.b = append(o.b, odd.cents...)
-		} else {
-			o.b = append(o.b, odd.text...)
-		}
+		o.b = t.appendOddAmount(o.b)
 	} else {
-		value := uint64(t.dice.below(50_000) + 1)
-		if !p.credit {
-			o.b = append(o.b, '-')
-		} else {
-			value *= 10
-		}
-		if t.cents {
-			o.b = strconv.AppendUint(o.b, value, 10)
-		} else {
-			o.b = strconv.AppendUint(o.b, value/100, 10)
-			o.b = append(o.b, '.')
-			o.b = appendDigits(o.b, value%100, 2)
-		}
+		o.b = t.appendAmount(o.b, p.credit)
 	}
 	o.text("currency", t.account.currencySymbol)
+}
+
+func (t *generated) appendOddAmount(dst []byte) []byte {
+	odd := oddAmounts[t.dice.below(len(oddAmounts))]
+	if t.cents {
+		return append(dst, odd.cents...)
+	}
+	return append(dst, odd.text...)
+}
+
+// appendAmount writes what a debit takes or, ten times as much, a credit brings.
+func (t *generated) appendAmount(dst []byte, credit bool) []byte {
+	value := uint64(t.dice.below(50_000) + 1)
+	if credit {
+		value *= 10
+	} else {
+		dst = append(dst, '-')
+	}
+	if t.cents {
+		return strconv.AppendUint(dst, value, 10)
+	}
+	dst = strconv.AppendUint(dst, value/100, 10)
+	dst = append(dst, '.')
+	return appendDigits(dst, value%100, 2)
 }
 
 func (t *generated) counterparty(o *object, p *party) {

@@ -11,8 +11,8 @@ import (
 
 // User shapes the data of one user.
 type User struct {
-	ID string `json:"user_id"`
 	Shape
+	ID string `json:"user_id"`
 }
 
 // user is what the sandbox knows of a user_id.

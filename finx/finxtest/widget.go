@@ -180,6 +180,7 @@ func (s *Sandbox) advance(fl *flow, form url.Values) {
 		fl.step = stepAccounts
 	case stepAccounts:
 		s.choose(fl, form["account"])
+	case stepDone: // no page of it has a form
 	}
 }
 
