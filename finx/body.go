@@ -53,8 +53,6 @@ func errorBodyBytes(resp *http.Response) []byte {
 	return b
 }
 
-// finish gives the connection back to the pool when little is left to read.
-func finish(body io.ReadCloser) {
-	_, _ = io.CopyN(io.Discard, body, maxDrain)
-	_ = body.Close()
-}
+// drain reads on to the end when little is left, so that Close gives the
+// connection back to the pool.
+func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxDrain) }

@@ -129,11 +129,11 @@ func (c Config) validate() error {
 		return errors.New("ClientSecret: must be set")
 	}
 	for name, path := range map[string]string{
-		"Access": c.Paths.Access, "Sync": c.Paths.Sync, "Token": c.Paths.Token,
-		"Revoke": c.Paths.Revoke, "Accounts": c.Paths.Accounts, "Transactions": c.Paths.Transactions,
+		"Paths.Access": c.Paths.Access, "Paths.Sync": c.Paths.Sync, "Paths.Token": c.Paths.Token,
+		"Paths.Revoke": c.Paths.Revoke, "Paths.Accounts": c.Paths.Accounts, "Paths.Transactions": c.Paths.Transactions,
 	} {
 		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
-			return fmt.Errorf("Paths.%s: must begin with a slash and hold no query", name)
+			return fmt.Errorf("%s: must begin with a slash and hold no query", name)
 		}
 	}
 	for name, n := range map[string]int64{

@@ -50,7 +50,8 @@ func (c *Client) do(ctx context.Context, k call, read func(*http.Response) error
 	if err != nil {
 		return c.noAnswer(ctx, limited, k, sent.maybe(), err)
 	}
-	defer finish(resp.Body)
+	defer resp.Body.Close()
+	defer drain(resp.Body)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return c.refusal(k, req.Header.Get(headerRequestID), resp)
 	}

@@ -50,7 +50,7 @@ func (c *Client) noAnswer(ctx, limited context.Context, k call, maybeSent bool, 
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
-	return broken(ctx, k, k.auth == asGrant && maybeSent, c.quiet(k, limited, err))
+	return broken(ctx, k, k.auth == asGrant && maybeSent, c.quiet(limited, k, err))
 }
 
 // unusable makes the error of a 2xx answer that could not be read or understood.
@@ -60,7 +60,7 @@ func (c *Client) unusable(ctx, limited context.Context, k call, resp *http.Respo
 	if errors.Is(err, ErrBodyTooLarge) && k.auth != asGrant {
 		return fault.Permanent(fault.Oversize, fmt.Errorf("finx: %s: reading the answer: %w", k.doing, err))
 	}
-	err = fmt.Errorf("reading the answer (status %d): %w", resp.StatusCode, c.quiet(k, limited, plainJSONError(err)))
+	err = fmt.Errorf("reading the answer (status %d): %w", resp.StatusCode, c.quiet(limited, k, plainJSONError(err)))
 	return broken(ctx, k, k.auth == asGrant, err)
 }
 
@@ -79,7 +79,7 @@ func broken(ctx context.Context, k call, ambiguous bool, err error) error {
 
 // quiet returns err in words that are safe: the cause when the context has ended,
 // else its text without secrets.
-func (c *Client) quiet(k call, limited context.Context, err error) error {
+func (c *Client) quiet(limited context.Context, k call, err error) error {
 	if limited.Err() != nil {
 		return context.Cause(limited)
 	}

@@ -39,6 +39,7 @@ func failFirst(t *testing.T, n int64, status int, body string) (string, *atomic.
 }
 
 func TestRepeatableCallsRecover(t *testing.T) {
+	t.Parallel()
 	for _, failure := range []struct {
 		status int
 		body   string

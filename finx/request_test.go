@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,19 +28,17 @@ func record(t *testing.T) (string, *seen, *http.Header) {
 	return base, &last, &header
 }
 
-func TestRequestsOnTheWire(t *testing.T) {
+// wireCase is a call and the request it makes.
+type wireCase struct {
+	edit func(*finx.Config)
+	call func(context.Context, *finx.Client) error
+	want seen
+}
+
+func clientCalls() map[string]wireCase {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(clientID+":"+canaryClientSecret))
-	bearer := "Bearer " + canaryAccess
 	yes, no, days := true, false, 30
-	query := finx.TransactionQuery{
-		AccountID: "A1/2 ü.3", Count: 5, Offset: 10, Since: "2026-01-01", Until: "2026-02-01",
-		SinceType: "created", Sort: "asc", IncludePending: true,
-	}
-	tests := map[string]struct {
-		edit func(*finx.Config)
-		call func(context.Context, *finx.Client) error
-		want seen
-	}{
+	return map[string]wireCase{
 		"access, everything": {nil, func(ctx context.Context, c *finx.Client) error {
 			_, err := c.CreateAccess(ctx, finx.AccessRequest{
 				RedirectURI: "https://a.test/cb?x=1&y=2", UserID: "u", State: "s", TrackingID: "t", Language: "de", ProviderID: "p",
@@ -74,6 +73,16 @@ func TestRequestsOnTheWire(t *testing.T) {
 			nil, func(ctx context.Context, c *finx.Client) error { return c.Revoke(ctx, secretOf("r")) },
 			seen{"POST", "/auth/revoke", basic, "application/json", `{"token":"r"}`},
 		},
+	}
+}
+
+func userCalls() map[string]wireCase {
+	bearer := "Bearer " + canaryAccess
+	query := finx.TransactionQuery{
+		AccountID: "A1/2 ü.3", Count: 5, Offset: 10, Since: "2026-01-01", Until: "2026-02-01",
+		SinceType: "created", Sort: "asc", IncludePending: true,
+	}
+	return map[string]wireCase{
 		"accounts": {nil, func(ctx context.Context, c *finx.Client) error {
 			_, err := c.Accounts(ctx, secretOf(canaryAccess))
 			return err
@@ -100,6 +109,11 @@ func TestRequestsOnTheWire(t *testing.T) {
 			seen{"GET", "/rest/transactions?accounts=A1.2&count=7&offset=0", bearer, "", ""},
 		},
 	}
+}
+
+func TestRequestsOnTheWire(t *testing.T) {
+	tests := clientCalls()
+	maps.Copy(tests, userCalls())
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			base, last, header := record(t)

@@ -31,9 +31,11 @@ func newScrubber(secrets ...string) scrubber {
 		if len(v) < 4 {
 			continue
 		}
-		quoted, _ := json.Marshal(v)
-		s.secrets = append(s.secrets, v, url.QueryEscape(v), url.PathEscape(v), strings.Trim(string(quoted), `"`),
+		s.secrets = append(s.secrets, v, url.QueryEscape(v), url.PathEscape(v),
 			base64.StdEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)))
+		if quoted, err := json.Marshal(v); err == nil {
+			s.secrets = append(s.secrets, string(quoted[1:len(quoted)-1]))
+		}
 	}
 	// The longest first: one spelling may be a part of another.
 	slices.SortFunc(s.secrets, func(a, b string) int { return len(b) - len(a) })

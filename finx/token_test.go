@@ -113,7 +113,7 @@ func newWire(t *testing.T, second func(net.Conn)) *wire {
 }
 
 func (w *wire) serve(conn net.Conn, second func(net.Conn)) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	r := bufio.NewReader(conn)
 	for n := 0; ; n++ {
 		req, err := http.ReadRequest(r)

@@ -84,6 +84,10 @@ func checkVerdict(t *testing.T, name string, err error, w want) {
 		}
 	}
 	switch w.verdict {
+	case fault.Done:
+		if err != nil {
+			t.Errorf("%s: done, but with the error %v", name, err)
+		}
 	case fault.GiveUp:
 		if fault.ClassOf(err) != fault.Rejected {
 			t.Errorf("%s: class %v, want rejected", name, fault.ClassOf(err))
