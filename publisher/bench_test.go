@@ -17,6 +17,7 @@ const (
 )
 
 func benchStream(b *testing.B) (jetstream.JetStream, jetstream.Stream) {
+	b.Helper()
 	js := natstest.JetStream(b, natstest.Start(b).URL())
 	return js, createStream(b, js, jetstream.StreamConfig{
 		Name: events.StreamEvents, Subjects: []string{"transactions.>"}, Storage: jetstream.FileStorage,
