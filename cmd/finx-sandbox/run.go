@@ -56,7 +56,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if srv.Shutdown(stopping) != nil {
 		_ = srv.Close() // who is still being answered gets cut off
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		fmt.Fprintf(stderr, "finx-sandbox: serving: %v\n", err)
+		return exitFailed
+	}
 	fmt.Fprintln(stdout, "finx-sandbox: stopped")
 	return exitOK
 }
@@ -64,9 +67,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 // announce says where the sandbox is and how to try it. A secret that somebody
 // chose is not printed.
 func announce(w io.Writer, base string, o finxtest.Options) {
-	credentials := `"$FINX_CLIENT_ID:$FINX_CLIENT_SECRET"`
+	login := `"$FINX_CLIENT_ID:$FINX_CLIENT_SECRET"`
 	if o.ClientID == defaultClientID && o.ClientSecret == defaultClientSecret {
-		credentials = defaultClientID + ":" + defaultClientSecret
+		login = defaultClientID + ":" + defaultClientSecret
 	}
 	fmt.Fprintf(w, `finx-sandbox: listening on %[1]s
 
@@ -78,5 +81,5 @@ Make the next refresh be lost after it took effect, then look at the counters:
   curl -s %[1]s/_sandbox/faults -d '{"call":"token.refresh","times":1,"drop":"after"}'
   curl -s %[1]s/_sandbox/stats
 
-`, base, credentials)
+`, base, login)
 }
