@@ -86,15 +86,21 @@ func (f fields) url(name string) string {
 	return s
 }
 
+// literal removes a field that is no string and returns its JSON; the lenient
+// sandbox takes it out of quotes.
+func (f fields) literal(name string) (string, bool) {
+	v, ok := f.take(name)
+	if f.strict {
+		return string(v), ok
+	}
+	return strings.Trim(string(v), `"`), ok
+}
+
 // boolean reads a bool.
 func (f fields) boolean(name string, def bool) bool {
-	v, ok := f.take(name)
+	text, ok := f.literal(name)
 	if !ok {
 		return def
-	}
-	text := string(v)
-	if !f.strict {
-		text = strings.Trim(text, `"`)
 	}
 	switch text {
 	case "true":
@@ -108,13 +114,9 @@ func (f fields) boolean(name string, def bool) bool {
 
 // positive reads a whole number above zero.
 func (f fields) positive(name string, def int) int {
-	v, ok := f.take(name)
+	text, ok := f.literal(name)
 	if !ok {
 		return def
-	}
-	text := string(v)
-	if !f.strict {
-		text = strings.Trim(text, `"`)
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
