@@ -28,25 +28,10 @@ type Account struct {
 // errors.Is with ErrUnauthorized: the access token has to be refreshed first. An
 // empty list is no error: finX may not have fetched anything yet.
 func (c *Client) Accounts(ctx context.Context, access secret.Text) ([]Account, error) {
-	var accounts []Account
-	k := call{
+	return askWhole(ctx, c, call{
 		name: callAccounts, doing: "listing accounts", auth: asUser,
 		method: http.MethodGet, path: c.cfg.Paths.Accounts, bearer: access, timeout: c.cfg.Timeouts.Accounts,
-	}
-	err := c.repeat(ctx, k.name, func(ctx context.Context) error {
-		return c.do(ctx, k, func(resp *http.Response) error {
-			answer, err := appendBody(nil, resp, c.cfg.MaxBodyBytes)
-			if err != nil {
-				return err
-			}
-			accounts, err = decodeAccounts(answer)
-			return err
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return accounts, nil
+	}, decodeAccounts)
 }
 
 // decodeAccounts reads {"accounts":[…]} or the bare array. One account that cannot

@@ -80,6 +80,26 @@ func (c *Client) repeat(ctx context.Context, name string, attempt func(context.C
 	return err
 }
 
+// askWhole repeats k until its answer, read whole, has been decoded.
+func askWhole[T any](ctx context.Context, c *Client, k call, decode func([]byte) (T, error)) (T, error) {
+	var decoded T
+	err := c.repeat(ctx, k.name, func(ctx context.Context) error {
+		return c.do(ctx, k, func(resp *http.Response) error {
+			answer, err := appendBody(nil, resp, c.cfg.MaxBodyBytes)
+			if err != nil {
+				return err
+			}
+			decoded, err = decode(answer)
+			return err
+		})
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return decoded, nil
+}
+
 const headerRequestID = "X-Request-ID"
 
 // request builds the request. Its secrets go out here and nowhere else.

@@ -19,25 +19,10 @@ type Link struct {
 // createLink posts body to path until it has a link. A link that was made but not
 // seen burns nothing, so the call is repeated.
 func (c *Client) createLink(ctx context.Context, name, doing, path string, body any) (Link, error) {
-	var link Link
-	k := call{
+	return askWhole(ctx, c, call{
 		name: name, doing: doing, auth: asClient,
 		method: http.MethodPost, path: path, body: body, timeout: c.cfg.Timeouts.Link,
-	}
-	err := c.repeat(ctx, name, func(ctx context.Context) error {
-		return c.do(ctx, k, func(resp *http.Response) error {
-			answer, err := appendBody(nil, resp, c.cfg.MaxBodyBytes)
-			if err != nil {
-				return err
-			}
-			link, err = decodeLink(answer)
-			return err
-		})
-	})
-	if err != nil {
-		return Link{}, err
-	}
-	return link, nil
+	}, decodeLink)
 }
 
 // decodeLink reads {"location": …, "id": …}; flow_id is read where id is absent.
