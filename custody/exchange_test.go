@@ -76,7 +76,7 @@ func TestExchangeOutcomes(t *testing.T) {
 				t.Errorf("%d calls, want %d", n, c.calls)
 			}
 			rec, _ := r.record(id)
-			if open := rec.Pending != nil; open != c.open {
+			if open := rec.Pending != nil && rec.Pending.Outcome == ""; open != c.open {
 				t.Errorf("journal open %v, want %v", open, c.open)
 			}
 			if err == nil {

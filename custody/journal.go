@@ -60,7 +60,7 @@ func (k *Keeper) mark(ctx context.Context, id string, rec vaultstore.Record, ver
 // this process are known to be over: busy says so.
 func (k *Keeper) underWay(rec vaultstore.Record) error {
 	p := rec.Pending
-	if p == nil || p.Holder == k.cfg.Holder {
+	if p == nil || p.Outcome != "" || p.Holder == k.cfg.Holder {
 		return nil
 	}
 	over := p.StartedAt.Add(k.cfg.CallLimit + callWithin + clockSkew)
@@ -82,9 +82,51 @@ func (k *Keeper) unmark(ctx context.Context, id string, rec vaultstore.Record, v
 	}
 }
 
+// The outcomes that are kept with a mark.
+const (
+	outcomeRejected = "rejected"
+	outcomeUnknown  = "unknown"
+)
+
+// settle writes into the mark how the spending of its value ended, so that a
+// redelivery, here or elsewhere, comes to the same end without asking finX again.
+// A failure here costs one more question, whose answer may be told less exactly.
+func (k *Keeper) settle(ctx context.Context, s spend, outcome string, rec vaultstore.Record, version vaultstore.Version) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
+	defer cancel()
+	mark := vaultstore.Pending{Kind: s.kind, Holder: k.cfg.Holder, StartedAt: time.Now().UTC(), Attempt: 1, SHA256: s.value.SHA256()}
+	if isAbout(rec, s.kind, s.value) {
+		mark = *rec.Pending
+	}
+	mark.Outcome = outcome
+	rec.Pending = &mark
+	if _, err := k.cfg.Secrets.Put(ctx, s.id, rec, version); err != nil {
+		k.cfg.Logger.WarnContext(ctx, "outcome not kept with its mark", "connection_id", s.id, "kind", s.kind, "error", err)
+	}
+}
+
+// settled returns the error that the spending of this value ended with before.
+func (s spend) settled(rec vaultstore.Record) error {
+	if !isAbout(rec, s.kind, s.value) {
+		return nil
+	}
+	switch rec.Pending.Outcome {
+	case outcomeRejected:
+		return s.rejected
+	case outcomeUnknown:
+		return s.unknown
+	}
+	return nil
+}
+
 // isOpen reports whether rec carries the mark of an earlier attempt to spend
 // the same value.
 func isOpen(rec vaultstore.Record, kind string, spent secret.Text) bool {
+	return isAbout(rec, kind, spent) && rec.Pending.Outcome == ""
+}
+
+// isAbout reports whether the mark in rec, open or settled, is of this value.
+func isAbout(rec vaultstore.Record, kind string, spent secret.Text) bool {
 	return rec.Pending != nil && rec.Pending.Kind == kind && rec.Pending.SHA256 == spent.SHA256()
 }
 

@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ type attempt struct {
 // markAndCall writes the mark and makes the one call it announces, unless so
 // much time went by in between that the mark may count as abandoned.
 func (k *Keeper) markAndCall(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (attempt, error) {
-	if err := k.underWay(rec); err != nil {
+	if err := cmp.Or(s.settled(rec), k.underWay(rec)); err != nil {
 		return attempt{rec: rec}, err
 	}
 	rec, version, marked, err := k.mark(ctx, s.id, rec, version, s.kind, s.value)
@@ -108,11 +109,11 @@ func (k *Keeper) refused(ctx context.Context, s spend, rec vaultstore.Record, ve
 			// whose refusal we hold.
 			return now, busyErr
 		}
-		k.unmark(ctx, s.id, now, at)
-		outcome := s.rejected
+		outcome, word := s.rejected, outcomeRejected
 		if s.earlier {
-			outcome = s.unknown
+			outcome, word = s.unknown, outcomeUnknown
 		}
+		k.settle(ctx, s, word, now, at)
 		k.cfg.Metrics.settled(s.kind, outcome)
 		return now, fmt.Errorf("%w: %w", outcome, err)
 	case fault.IsAmbiguous(err):

@@ -33,13 +33,17 @@ type Record struct {
 }
 
 // Pending is the rotation journal: it is written before a call that spends a
-// code or a refresh token, and removed by the write that stores the answer.
+// code or a refresh token, and removed by the write that stores the answer. It
+// stays, with its outcome, when finX refused for good.
 type Pending struct {
 	Kind      string    `json:"kind"`       // "exchange" or "refresh"
 	Holder    string    `json:"holder"`     // the process that makes the call
 	StartedAt time.Time `json:"started_at"` //
 	Attempt   int       `json:"attempt"`    // from 1
 	SHA256    string    `json:"sha256"`     // of the code or token being spent
+	// Outcome is empty while the call is open, else "rejected" or "unknown": the
+	// value is of no use any more and must not be sent again.
+	Outcome string `json:"outcome,omitempty"`
 }
 
 const (
