@@ -90,6 +90,12 @@ type Filter struct {
 	Since   time.Time // not before: when the dead letter was stored
 }
 
+// takes reports whether the filter chooses l, as far as the broker does not do
+// it. It does not know times after the year 2262.
+func (f Filter) takes(l Letter) bool {
+	return (f.Class == "" || l.Reason == f.Class) && !l.Stored.Before(f.Since)
+}
+
 // Each calls fn with the dead letters of a filter, in the order they were
 // stored, up to the newest of the moment it was called. When fn returns an
 // error, Each stops and returns it as it is.
@@ -116,7 +122,7 @@ func (q *Queue) Each(ctx context.Context, f Filter, fn func(Letter) error) error
 			return fmt.Errorf("dlq: listing dead letters: %w", judge(err))
 		}
 		left = min(left-1, pending)
-		if f.Class != "" && l.Reason != f.Class {
+		if !f.takes(l) {
 			continue
 		}
 		if err := fn(l); err != nil {

@@ -169,10 +169,10 @@ func TestSyncWaitsForTheEnd(t *testing.T) {
 			r.store(t, aConnection(t, connectionID, "anna", now))
 			r.play(t, func(e events.Envelope, _ events.Message, p *publisher.Publisher) error {
 				// Somebody else's fetch ends first.
-				if _, err := p.Publish(context.Background(), completed(events.Envelope{ID: "another"})); err != nil {
+				if _, err := p.Publish(t.Context(), completed(events.Envelope{ID: "another"})); err != nil {
 					return err
 				}
-				_, err := p.Publish(context.Background(), tc.output(e))
+				_, err := p.Publish(t.Context(), tc.output(e))
 				return err
 			})
 			r.run(t, "connections", "sync", connectionID, "--wait", "--wait-timeout", "30s").exits(t, tc.code).prints(t, tc.prints).complains(t, tc.says)
@@ -189,7 +189,7 @@ func TestSyncHearsOfItsDeadLetter(t *testing.T) {
 	r := applied(t)
 	r.store(t, aConnection(t, connectionID, "anna", time.Now()))
 	r.play(t, func(_ events.Envelope, m events.Message, _ *publisher.Publisher) error {
-		_, err := r.js.PublishMsg(context.Background(), &nats.Msg{Subject: "dlq." + m.Subject, Header: nats.Header{
+		_, err := r.js.PublishMsg(t.Context(), &nats.Msg{Subject: "dlq." + m.Subject, Header: nats.Header{
 			consumer.HeaderReason: {"exhausted"}, consumer.HeaderError: {"vault: sealed"},
 			consumer.HeaderStream: {m.Stream}, consumer.HeaderSequence: {fmt.Sprint(m.Sequence)},
 		}})

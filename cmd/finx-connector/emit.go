@@ -49,12 +49,15 @@ type emitter struct {
 
 // command completes c into one that publishes what data returns. What the
 // connector would refuse is wrong usage, and is found before the broker is asked.
-func (e *emitter) command(c *cobra.Command, data func() (any, error)) *cobra.Command {
+func (e *emitter) command(c *cobra.Command, data func(ctx context.Context) (any, error)) *cobra.Command {
 	c.Args = cobra.NoArgs
 	connected := e.p.brokerFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		d, err := data()
-		if err != nil {
+		d, err := data(c.Context())
+		switch {
+		case c.Context().Err() != nil:
+			return c.Context().Err()
+		case err != nil:
 			return usageError{err}
 		}
 		if e.id == "" {

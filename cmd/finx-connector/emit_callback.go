@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ line can be read by every user of the machine (ps) and stays in the shell's hist
   finx-connector emit callback --state 9b2f --code-file /run/secrets/code
   finx-connector emit callback --state 9b2f --cancel`,
 	}
-	e.command(c, func() (any, error) { return in.data(p.stdin, c.Flags().Changed) })
+	e.command(c, func(ctx context.Context) (any, error) { return in.data(ctx, p.stdin, c.Flags().Changed) })
 	f := c.Flags()
 	f.StringVar(&in.url, "url", "", "`URL` of the callback, with its query; visible to others, see above")
 	f.StringVar(&in.urlFile, "url-file", "", "`file` that holds it; - for standard input")
@@ -59,7 +60,7 @@ line can be read by every user of the machine (ps) and stays in the shell's hist
 }
 
 // data returns the JSON of the callback, as upstream would send it.
-func (in callbackFlags) data(stdin io.Reader, given func(flag string) bool) (any, error) {
+func (in callbackFlags) data(ctx context.Context, stdin io.Reader, given func(flag string) bool) (any, error) {
 	members := map[string]any{}
 	add := func(name, value string) {
 		if value != "" {
@@ -70,7 +71,7 @@ func (in callbackFlags) data(stdin io.Reader, given func(flag string) bool) (any
 		if from.file == "" {
 			continue
 		}
-		text, err := readSecret(from.file, stdin)
+		text, err := readSecret(ctx, from.file, stdin)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", from.flag, err)
 		}
@@ -97,7 +98,7 @@ func (in callbackFlags) data(stdin io.Reader, given func(flag string) bool) (any
 
 // readSecret reads a file, or standard input for "-", without the line break
 // at its end.
-func readSecret(file string, stdin io.Reader) (string, error) {
+func readSecret(ctx context.Context, file string, stdin io.Reader) (string, error) {
 	r := stdin
 	if file != "-" {
 		f, err := os.Open(file) //nolint:gosec // the operator's own file
@@ -107,7 +108,7 @@ func readSecret(file string, stdin io.Reader) (string, error) {
 		defer f.Close() //nolint:errcheck // read only
 		r = f
 	}
-	data, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
+	data, err := readAll(ctx, io.LimitReader(r, maxSecretFile+1))
 	if err != nil {
 		return "", err
 	}
@@ -119,4 +120,24 @@ func readSecret(file string, stdin io.Reader) (string, error) {
 		return "", errors.New("it is empty")
 	}
 	return string(data), nil
+}
+
+// readAll reads r, or ends with ctx: a terminal that nobody types at is read for
+// ever, and Ctrl-C must work there.
+func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		data, err := io.ReadAll(r)
+		read <- result{data, err}
+	}()
+	select {
+	case got := <-read:
+		return got.data, got.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

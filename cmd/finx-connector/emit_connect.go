@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/finx-connector/finx-connector/events"
@@ -23,7 +25,7 @@ link; one that is not given is not sent. The answer is an event widget.link.crea
   finx-connector emit connect --user-id me --redirect-uri https://app.example/callback \
     --state 9b2f --language de --account-type "Giro account" --sync-period 365 -o json`,
 	}
-	e.command(c, func() (any, error) {
+	e.command(c, func(context.Context) (any, error) {
 		for _, id := range accounts {
 			in.Accounts = append(in.Accounts, events.AccountRef{ID: id})
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/finx-connector/finx-connector/events"
@@ -16,7 +18,7 @@ func (p *program) emitEraseCommand() *cobra.Command {
 request yet: it waits in its stream, and the release that does handles it then.`,
 		Example: `  finx-connector emit erase --user-id me
   finx-connector emit erase --connection-id 3f0c7c9e-6d0c-5a57-9a53-0f7ac3a2d7a1`,
-	}, func() (any, error) { return in, nil })
+	}, func(context.Context) (any, error) { return in, nil })
 	c.Flags().StringVar(&in.UserID, "user-id", "", "the user, as in the connect request")
 	c.Flags().StringVar(&in.ConnectionID, "connection-id", "", "`id` of the connection")
 	return c

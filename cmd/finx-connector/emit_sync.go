@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/finx-connector/finx-connector/events"
@@ -16,7 +18,7 @@ func (p *program) emitSyncCommand() *cobra.Command {
 "connections sync" does look, and can wait for the end of the fetch.`,
 		Example: `  finx-connector emit sync --connection-id 3f0c7c9e-6d0c-5a57-9a53-0f7ac3a2d7a1
   finx-connector emit sync --connection-id 3f0c7c9e-6d0c-5a57-9a53-0f7ac3a2d7a1 --since 2026-01-01 --reason audit`,
-	}, func() (any, error) { return in, nil })
+	}, func(context.Context) (any, error) { return in, nil })
 	c.Flags().StringVar(&in.ConnectionID, "connection-id", "", "`id` of the connection (required)")
 	syncFlags(c, &in)
 	return c

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,6 +106,22 @@ func TestEmitCallback(t *testing.T) {
 	// A value that is refused may be a code in the wrong place.
 	r.input(t, canaryCode, "emit", "callback", "--url-file", "-").exits(t, exitUsage).complains(t, "callback_url").hides(t, canaryCode)
 	r.input(t, strings.Repeat("x", 2<<20), "emit", "callback", "--state", "s", "--code-file", "-").exits(t, exitUsage).complains(t, "larger than")
+}
+
+func TestStandardInputCanBeLeft(t *testing.T) {
+	r := &rig{}
+	ctx, cancel := context.WithCancel(t.Context())
+	silent, w := io.Pipe() // a terminal that nobody types at
+	t.Cleanup(func() { _ = w.Close() })
+	var stdout, stderr buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"emit", "callback", "--url-file", "-"}, r.system(silent, &stdout, &stderr))
+	}()
+	cancel()
+	if code := <-ended; code != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
+		t.Errorf("exit %d: %s", code, stderr.String())
+	}
 }
 
 func TestEmitSyncAndErase(t *testing.T) {

@@ -5,20 +5,25 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	// From the first signal on the next one has its usual effect: it ends the
-	// process at once, for whoever cannot wait for a drain.
-	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], system{
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-signals
+		cancel()
+		// For whoever cannot wait for a drain. What was being done is delivered again.
+		fmt.Fprintf(os.Stderr, "finx-connector: ended at once by a second signal: %s\n", <-signals)
+		os.Exit(exitFailed)
+	}()
+	os.Exit(run(ctx, os.Args[1:], system{
 		getenv: os.Getenv, environ: os.Environ(),
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-	})
-	stop()
-	os.Exit(code)
+	}))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -15,9 +16,10 @@ import (
 
 // rig is a broker and a command line to it.
 type rig struct {
-	env map[string]string
-	js  jetstream.JetStream
-	srv *natstest.Server
+	env     map[string]string
+	environ []string
+	js      jetstream.JetStream
+	srv     *natstest.Server
 }
 
 func newRig(t *testing.T, opts ...natstest.Option) *rig {
@@ -54,10 +56,10 @@ func (r *rig) runContext(ctx context.Context, stdin string, args ...string) resu
 	return result{code, stdout.String(), stderr.String(), strings.Join(args, " ")}
 }
 
-func (r *rig) system(stdin *strings.Reader, stdout, stderr *buffer) system {
+func (r *rig) system(stdin io.Reader, stdout, stderr *buffer) system {
 	return system{
-		getenv: func(name string) string { return r.env[name] },
-		stdin:  stdin, stdout: stdout, stderr: stderr,
+		getenv:  func(name string) string { return r.env[name] },
+		environ: r.environ, stdin: stdin, stdout: stdout, stderr: stderr,
 	}
 }
 

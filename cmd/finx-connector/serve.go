@@ -15,8 +15,8 @@ func (p *program) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the pipeline until SIGTERM or SIGINT, then drain",
 		Long: `serve runs the pipeline. At SIGTERM or SIGINT it takes no more work and gives what runs
-DRAIN_TIMEOUT to end; a second signal ends it at once, and what it was doing is
-delivered again. A broker or Vault that is away is waited for: /readyz on LISTEN_ADDR
+DRAIN_TIMEOUT to end; a second signal ends it at once (exit code 1), and what it was
+doing is delivered again. A broker or Vault that is away is waited for: /readyz on LISTEN_ADDR
 says which, and why.
 
 Log lines go to standard error in the format of LOG_FORMAT; standard output stays empty.`,

@@ -174,6 +174,12 @@ func TestBadSettingsAreWrongUsageEverywhere(t *testing.T) {
 	r.run(t, "dlq", "list").exits(t, exitUsage).complains(t, "NATS_URL").hides(t, "canary-password")
 }
 
+func TestMistypedVariablesAreSaid(t *testing.T) {
+	r := newRig(t)
+	r.environ = []string{"FINX_BASE_ULR=canary-value"}
+	r.run(t, "streams", "check").exits(t, exitFailed).complains(t, "finx-connector: warning: ", "FINX_BASE_ULR").hides(t, "canary-value")
+}
+
 func TestSettingsList(t *testing.T) {
 	r := &rig{env: map[string]string{"FINX_CLIENT_SECRET": "canary-secret", "PAGE_SIZE": "77", "NATS_URL": "nats://u:canary-password@broker:4222"}}
 	r.run(t, "settings", "list").done(t).prints(t, "SETTING", "PAGE_SIZE", "77", "environment", "[redacted]", "nats://broker:4222").hides(t, "canary")
