@@ -27,7 +27,7 @@ const (
 
 // within bounds every wait for something that takes milliseconds on an idle
 // machine.
-const within = 30 * time.Second
+const within = 45 * time.Second
 
 // options of a rig; the zero value is one node, the sandbox as it comes, and
 // the shared Vault.
