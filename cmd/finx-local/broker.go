@@ -63,3 +63,9 @@ func freeAddress(ctx context.Context, addr string) (host string, port int, err e
 	port, err = strconv.Atoi(text)
 	return host, port, err
 }
+
+// freeHostPort is freeAddress in one piece.
+func freeHostPort(ctx context.Context, addr string) (string, error) {
+	host, port, err := freeAddress(ctx, addr)
+	return net.JoinHostPort(host, strconv.Itoa(port)), err
+}

@@ -26,6 +26,9 @@ type config struct {
 	transactions int
 	patience     time.Duration
 	verbose      bool
+
+	// getenv is the environment, for the settings of the connector.
+	getenv func(string) string
 }
 
 var errHelp = errors.New("help asked for")
@@ -44,7 +47,7 @@ runs). Without a Vault the secrets are held in memory and are gone at the end.
 
 // parse reads flags and environment; a flag wins.
 func parse(args []string, getenv func(string) string, stderr io.Writer) (config, error) {
-	c := config{natsURL: getenv("NATS_URL"), vaultAddr: getenv("VAULT_ADDR")}
+	c := config{natsURL: getenv("NATS_URL"), vaultAddr: getenv("VAULT_ADDR"), getenv: getenv}
 	fs := flag.NewFlagSet("finx-local", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Usage = func() {
@@ -54,10 +57,10 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	fs.BoolVar(&c.once, "once", isSet(getenv("ONCE")), "end after the story")
 	fs.BoolVar(&c.vaultCore, "vault", isSet(getenv("VAULT")), "build and start the real Vault core")
 	fs.StringVar(&c.state, "state", ".local", "directory for what is kept")
-	fs.StringVar(&c.nats, "nats", "127.0.0.1:4222", "address of the embedded JetStream server; another port is taken when this one is in use")
+	fs.StringVar(&c.nats, "nats", "127.0.0.1:4222", "address of the embedded JetStream server")
 	fs.StringVar(&c.sandbox, "sandbox", "127.0.0.1:8090", "address of the finX sandbox")
 	fs.StringVar(&c.page, "page", "127.0.0.1:8091", "address of the page that plays upstream")
-	fs.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the connector's /healthz, /readyz and /metrics")
+	fs.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the connector's /healthz, /readyz and /metrics; like the three above, another port is taken when it is in use")
 	fs.IntVar(&c.accounts, "accounts", 3, "bank accounts of the story's user")
 	fs.IntVar(&c.transactions, "transactions", 2400, "transactions in all of them")
 	fs.DurationVar(&c.patience, "patience", 2*time.Minute, "how long the story may take")

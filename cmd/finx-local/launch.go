@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,7 +51,11 @@ func launch(ctx context.Context, c config, p *printer) error {
 		return err
 	}
 	p.stepf("finX sandbox at %s", base)
-	s, err := connectorSettings(natsURL, base, secrets.env, c.listen)
+	listen, err := freeHostPort(ctx, c.listen)
+	if err != nil {
+		return fmt.Errorf("finding an address for the connector: %w", err)
+	}
+	s, err := connectorSettings(c, map[string]string{"NATS_URL": natsURL, "FINX_BASE_URL": base, "LISTEN_ADDR": listen}, secrets)
 	if err != nil {
 		return err
 	}
@@ -74,10 +77,10 @@ func launch(ctx context.Context, c config, p *printer) error {
 		return err
 	}
 	tale := story{up: up, seen: watch, sandbox: sandbox, print: p, want: c.transactions}
-	return perform(ctx, c, tale, addresses{natsURL, base, pageURL})
+	return perform(ctx, c, tale, addresses{natsURL, base, pageURL, listen})
 }
 
-type addresses struct{ nats, sandbox, page string }
+type addresses struct{ nats, sandbox, page, listen string }
 
 // perform plays the story and stays up, unless it is to be played once.
 func perform(ctx context.Context, c config, tale story, at addresses) error {
@@ -96,7 +99,7 @@ Everything stays up until Ctrl-C.
   sandbox             %s
   NATS                %s   (export NATS_URL for finx-connector's commands)
   metrics             http://%s/metrics
-`, at.page, at.sandbox, at.nats, c.listen)
+`, at.page, at.sandbox, at.nats, at.listen)
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -128,12 +131,12 @@ func broker(ctx context.Context, c config, lasting bool, p *printer) (url string
 
 // listenOn listens on addr, or on a free port of the same host.
 func listenOn(ctx context.Context, addr string) (net.Listener, error) {
-	host, port, err := freeAddress(ctx, addr)
+	free, err := freeHostPort(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
 	var lc net.ListenConfig
-	return lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	return lc.Listen(ctx, "tcp", free)
 }
 
 func startSandbox(ctx context.Context, c config) (*finxtest.Sandbox, string, error) {
@@ -153,19 +156,16 @@ func startSandbox(ctx context.Context, c config) (*finxtest.Sandbox, string, err
 
 // connectorSettings reads the settings as `finx-connector serve` does, from the
 // environment, with the addresses of this run over it.
-func connectorSettings(natsURL, finxURL string, vault map[string]string, listen string) (settings.Settings, error) {
-	ours := map[string]string{
-		"NATS_URL": natsURL, "FINX_BASE_URL": finxURL,
-		"FINX_CLIENT_ID": clientID, "FINX_CLIENT_SECRET": clientSecret, "LISTEN_ADDR": listen,
-	}
-	maps.Copy(ours, vault)
+func connectorSettings(c config, ours map[string]string, k keeper) (settings.Settings, error) {
+	ours["FINX_CLIENT_ID"], ours["FINX_CLIENT_SECRET"] = clientID, clientSecret
+	maps.Copy(ours, k.env)
 	getenv := func(name string) string {
 		if v, ok := ours[name]; ok {
 			return v
 		}
-		return os.Getenv(name)
+		return c.getenv(name)
 	}
-	return settings.Load("", getenv, os.Environ(), settings.Need{FinX: true})
+	return settings.Load("", getenv, nil, settings.Need{FinX: true, Vault: k.store == nil})
 }
 
 // applyStreams does what `finx-connector streams apply` does.
