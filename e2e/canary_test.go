@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -202,10 +201,11 @@ func (r *rig) secrets(codes []string) (all []needle) {
 	for _, path := range []string{"/ongoing/access", "/ongoing/sync"} {
 		for _, call := range r.bank.answered("POST", path) {
 			var link struct{ Location string }
-			if u, err := url.Parse(link.Location); json.Unmarshal(call.Answer, &link) == nil && err == nil {
-				if u, err = url.Parse(link.Location); err == nil {
-					add("widget JWT", u.Query().Get("token"))
-				}
+			if json.Unmarshal(call.Answer, &link) != nil {
+				continue
+			}
+			if u, err := url.Parse(link.Location); err == nil {
+				add("widget JWT", u.Query().Get("token"))
 			}
 		}
 	}
@@ -304,7 +304,7 @@ func (r *rig) search(places map[string]string, needles []needle) {
 // find returns the places that have a needle, with what stands before it.
 func find(places map[string]string, n needle) (found []string) {
 	for place, text := range places {
-		if i := bytes.Index([]byte(text), []byte(n.value)); i >= 0 {
+		if i := strings.Index(text, n.value); i >= 0 {
 			found = append(found, place+": …"+text[max(0, i-120):i]+"«here»")
 		}
 	}

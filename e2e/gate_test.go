@@ -3,7 +3,8 @@ package e2e_test
 import (
 	"bytes"
 	"io"
-	"log"
+	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -58,7 +59,7 @@ func newGate(t testing.TB, target string) *gate {
 			r.SetURL(to)
 			r.Out.Host = r.In.Host // links of the sandbox lead back through the gate
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // calls cut off are what the gate is for
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // calls cut off are what the gate is for
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.pass(proxy, w, r) }))
 	t.Cleanup(func() {
@@ -102,9 +103,7 @@ func (g *gate) pass(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	if g.show(p) {
 		panic(http.ErrAbortHandler)
 	}
-	for name, values := range answer.Header() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
 	_, _ = w.Write(p.Answer)
 }

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,7 +46,7 @@ func bankCall(path string, after bool) moment {
 func vaultWrite(member string, after bool) moment {
 	return moment{name: member, arm: func(r *rig, v *victim) func() {
 		return killAt(r.t, r.safe, v, func(c passing) bool {
-			return c.Method != "GET" && strings.Contains(c.Path, "/data/finx/connections/") && c.Answered == after &&
+			return c.Method != http.MethodGet && strings.Contains(c.Path, "/data/finx/connections/") && c.Answered == after &&
 				bytes.Contains(c.Body, []byte(`"`+member+`"`))
 		})
 	}}

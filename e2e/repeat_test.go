@@ -30,6 +30,7 @@ type tale struct {
 }
 
 func TestEveryInputFiveTimesWithKills(t *testing.T) {
+	t.Parallel()
 	for name, story := range map[string]tale{
 		"before the effect": {
 			connect:  []moment{bankCall("/ongoing/access", false), stored(events.TypeWidgetLinkCreated)},
@@ -85,6 +86,18 @@ func TestEveryInputFiveTimesWithKills(t *testing.T) {
 // token is in its memory: see TestAKillThatLosesTheTokens.
 func TestEveryInputFiveTimesAtTwoReplicasKilledAtRandom(t *testing.T) {
 	t.Parallel()
+	killAtRandom(t)
+}
+
+// TestManyRandomKills looks for the moments that nobody thought of.
+func TestManyRandomKills(t *testing.T) {
+	long(t)
+	for n := range 40 {
+		t.Run(strconv.Itoa(n), killAtRandom)
+	}
+}
+
+func killAtRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 1))

@@ -15,6 +15,7 @@ import (
 // TestStopWhileFetching asks the real program to stop in the middle of a fetch:
 // with the time to finish it, and without.
 func TestStopWhileFetching(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		drain    string
 		limit    time.Duration

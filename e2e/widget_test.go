@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -102,10 +103,7 @@ func TestOptionalFieldsReachFinXAsGiven(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := r.at(t)
 			data["user_id"], data["redirect_uri"] = "optional@example.com", redirectURI+"?keep=1&me=%C3%A4"
-			want := map[string]any{}
-			for k, v := range data {
-				want[k] = v
-			}
+			want := maps.Clone(data)
 			data["of_no_meaning"] = "to anybody"
 			link := r.link(r.send(events.TypeConnectRequested, data))
 			if tracking, _ := want["tracking_id"].(string); link.TrackingID != tracking {
