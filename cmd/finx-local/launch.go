@@ -87,6 +87,9 @@ func perform(ctx context.Context, c config, tale story, at addresses) error {
 	tell, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("the story took longer than %s", c.patience))
 	defer cancel()
 	err := tale.play(tell, storyUser)
+	if cause := context.Cause(tell); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err) // a library's own error does not say whose time ran out
+	}
 	if c.once || ctx.Err() != nil {
 		return err
 	}
