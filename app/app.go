@@ -107,15 +107,27 @@ func (p *process) serve(ctx context.Context) error {
 	}
 	p.health.drain()
 	p.Logger.InfoContext(ctx, "draining", "limit", p.Settings.Process.DrainTimeout.String())
-	err := <-ended
-	waitCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Settings.Process.DrainTimeout)
-	defer cancel()
-	err = errors.Join(err, p.keeper.Wait(waitCtx))
+	err := errors.Join(<-ended, p.waitForTokens(context.WithoutCancel(ctx)))
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("app: draining: %w", err)
 	}
 	p.Logger.InfoContext(ctx, "drained")
 	return nil
+}
+
+// waitForTokens waits until every token is stored. It has no limit: what is in
+// hand is nowhere else, and whoever ends the process by force decides to lose it.
+func (p *process) waitForTokens(ctx context.Context) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, stopEach)
+		err := p.keeper.Wait(try)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		n, oldest := p.keeper.Unstored()
+		p.Logger.ErrorContext(ctx, "drain waits for tokens that Vault has not taken", "connections", n, "since", oldest.String(), "error", err)
+	}
 }
 
 // connect opens the one connection to NATS. A broker that is down is an outage

@@ -154,18 +154,18 @@ func (p *process) watchUnstored() {
 	p.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "finx_connector_custody_unstored",
 		Help: "Connections whose newest tokens are in this process's memory only, because Vault does not take them.",
-	}, func() float64 { return float64(p.keeper.Unstored()) }))
+	}, func() float64 { n, _ := p.keeper.Unstored(); return float64(n) }))
 	p.health.checks = append(p.health.checks, check{"custody", func(context.Context) error {
-		if n := p.keeper.Unstored(); n > unstoredQuiet {
-			return fmt.Errorf("tokens of %d connections are in memory only: do not stop this process before Vault takes writes", n)
+		if n, oldest := p.keeper.Unstored(); oldest > unstoredQuiet {
+			return fmt.Errorf("tokens of %d connections are in memory only, since %s: do not stop this process before Vault takes writes", n, oldest.Round(time.Second))
 		}
 		return nil
 	}})
 }
 
-// unstoredQuiet is how many answers may be on their way to Vault without it
-// being news; each is there for milliseconds.
-const unstoredQuiet = 64
+// unstoredQuiet is how long an answer may be on its way to Vault without it
+// being news; the usual way takes milliseconds.
+const unstoredQuiet = 5 * time.Second
 
 // waitFor turns "somebody else holds it" into the verdict to come back later,
 // which counts as no attempt.

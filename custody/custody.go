@@ -91,6 +91,7 @@ type Keeper struct {
 	flights singleflight.Group
 	holding holding
 	busy    busy
+	early   early
 }
 
 // New returns a Keeper.

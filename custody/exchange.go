@@ -28,7 +28,12 @@ func (k *Keeper) Exchanged(ctx context.Context, id string, code secret.Text) (Gr
 // The error is ErrCodeRejected or ErrExchangeUnknown when the code is of no use
 // any more, and otherwise carries the verdict of the call that failed.
 func (k *Keeper) Exchange(ctx context.Context, id string, code secret.Text, redirectURI string) (Grant, error) {
-	held, release, err := k.cfg.Lock(ctx, "tokens."+id)
+	if err := ctx.Err(); err != nil {
+		return Grant{}, fmt.Errorf("custody: exchanging the code: %w", context.Cause(ctx))
+	}
+	// Once begun it goes on to its end, whatever becomes of the caller: the lock
+	// must be held for as long as tokens are in hand, however long Vault takes.
+	held, release, err := k.cfg.Lock(context.WithoutCancel(ctx), "tokens."+id)
 	if err != nil {
 		return Grant{}, fmt.Errorf("custody: locking the tokens: %w", err)
 	}

@@ -15,10 +15,11 @@ import (
 const (
 	// bookkeeping bounds writes that follow a failure and run on a clock of their own.
 	bookkeeping = 10 * time.Second
-	// callWithin is how soon after its mark a call must begin. A process that
-	// was stopped in between, for however long, finds its time gone and calls
-	// nobody: by then another replica may have taken over.
-	callWithin = 3 * time.Second
+	// callWithin is how soon after its mark a call must begin: longer than Vault
+	// may take to write the mark. A process that was stopped in between, for
+	// however long, finds its time gone and calls nobody: by then another replica
+	// may have taken over.
+	callWithin = 6 * time.Second
 	// clockSkew is how far the clocks of two replicas may be apart.
 	clockSkew = 5 * time.Second
 )
@@ -58,16 +59,50 @@ func (k *Keeper) mark(ctx context.Context, id string, rec vaultstore.Record, ver
 // still be on the wire. Spending the same value beside it is what makes a
 // provider with reuse detection revoke everything, so it is waited for. Marks of
 // this process are known to be over: busy says so.
-func (k *Keeper) underWay(rec vaultstore.Record) error {
+func (k *Keeper) underWay(id string, rec vaultstore.Record) error {
 	p := rec.Pending
 	if p == nil || p.Outcome != "" || p.Holder == k.cfg.Holder {
 		return nil
 	}
-	over := p.StartedAt.Add(k.cfg.CallLimit + callWithin + clockSkew)
-	if time.Now().After(over) {
+	now, started := time.Now(), p.StartedAt
+	if started.Sub(now) > clockSkew {
+		// A clock that is far ahead must not lock the connection for days: the
+		// mark counts from when this process saw it first.
+		started = k.early.first(id, started, now)
+	}
+	over := started.Add(k.cfg.CallLimit + callWithin + clockSkew)
+	if now.After(over) {
 		return nil
 	}
 	return fault.Throttled("", over, fmt.Errorf("custody: %s: %w", p.Kind, errUnderWay))
+}
+
+// early remembers when marks from the future were seen first.
+type early struct {
+	mu    sync.Mutex
+	marks map[string]sighting
+}
+
+type sighting struct{ mark, seen time.Time }
+
+func (e *early) first(id string, mark, now time.Time) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.marks == nil {
+		e.marks = map[string]sighting{}
+	}
+	if known, ok := e.marks[id]; ok && known.mark.Equal(mark) {
+		return known.seen
+	}
+	e.marks[id] = sighting{mark, now}
+	return now
+}
+
+// elapsed is the time between two readings of this process's clock, by the wall
+// or by the monotonic clock, whichever saw more: the one stands still while a
+// virtual machine is paused, the other may be set back.
+func elapsed(from, to time.Time) time.Duration {
+	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
 }
 
 // unmark takes the journal entry away after a call that is known to have spent

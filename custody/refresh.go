@@ -51,7 +51,14 @@ func (k *Keeper) isFresh(rec vaultstore.Record) bool {
 // dead access token. A caller that gives up waiting does not end the refresh
 // for the others: it runs on the context of the first, without its cancellation.
 func (k *Keeper) refresh(ctx context.Context, id string, dead secret.Text) (Grant, error) {
-	result := k.flights.DoChan(id, func() (any, error) {
+	result := k.flights.DoChan(id, func() (grant any, err error) {
+		defer func() {
+			// On a goroutine of its own a panic would end the process, and with
+			// it whatever other connections have in hand.
+			if p := recover(); p != nil {
+				grant, err = Grant{}, fmt.Errorf("custody: refreshing: panic of type %T", p)
+			}
+		}()
 		return k.refreshLocked(context.WithoutCancel(ctx), id, dead)
 	})
 	select {

@@ -37,6 +37,8 @@ func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, vers
 		return rec, fault.Throttled("", time.Now().Add(time.Second), fmt.Errorf("custody: %s: this process is at work on the connection already", s.kind))
 	}
 	defer leave()
+	hold := k.holding.enter()
+	defer hold.leave()
 	a, err := k.markAndCall(ctx, s, rec, version)
 	if a.called && fault.IsAmbiguous(err) {
 		k.cfg.Metrics.ambiguous(s.kind)
@@ -54,6 +56,7 @@ func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, vers
 	}
 	switch {
 	case err == nil:
+		hold.tokens()
 		return k.store(ctx, s, a.rec, a.version, a.tokens)
 	case !a.called:
 		return a.rec, err
@@ -72,7 +75,7 @@ type attempt struct {
 // markAndCall writes the mark and makes the one call it announces, unless so
 // much time went by in between that the mark may count as abandoned.
 func (k *Keeper) markAndCall(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (attempt, error) {
-	if err := cmp.Or(s.settled(rec), k.underWay(rec)); err != nil {
+	if err := cmp.Or(s.settled(rec), k.underWay(s.id, rec)); err != nil {
 		return attempt{rec: rec}, err
 	}
 	rec, version, marked, err := k.mark(ctx, s.id, rec, version, s.kind, s.value)
@@ -80,10 +83,13 @@ func (k *Keeper) markAndCall(ctx context.Context, s spend, rec vaultstore.Record
 		return attempt{rec: rec}, err
 	}
 	a := attempt{rec: rec, version: version}
-	if late := time.Since(marked); late > callWithin {
-		return a, fault.Transient("", fmt.Errorf("custody: %s: %s went by between mark and call", s.kind, late.Round(time.Millisecond)))
+	if late := elapsed(marked, time.Now()); late > callWithin {
+		return a, fault.Transient(fault.Vault, fmt.Errorf("custody: %s: %s went by between mark and call", s.kind, late.Round(time.Millisecond)))
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, marked.Add(k.cfg.CallLimit), errCallLimit)
+	// From here on nothing but the limit ends the call: an answer that nobody
+	// waits for is a token lost, whether the delivery ran out of time, the
+	// process is stopping, or the lease is gone.
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), k.cfg.CallLimit, errCallLimit)
 	defer cancel()
 	a.called = true
 	a.tokens, err = s.call(ctx)
@@ -104,7 +110,7 @@ func (k *Keeper) refused(ctx context.Context, s spend, rec vaultstore.Record, ve
 		if s.moved(now) {
 			return now, nil
 		}
-		if busyErr := k.underWay(now); busyErr != nil {
+		if busyErr := k.underWay(s.id, now); busyErr != nil {
 			// Overtaken: whoever marked after us may just be getting the answer
 			// whose refusal we hold.
 			return now, busyErr

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/finx-connector/finx-connector/finx"
@@ -24,9 +23,6 @@ const (
 // error is that of tokens too large for any Vault.
 func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version, t finx.Tokens) (vaultstore.Record, error) {
 	ctx = context.WithoutCancel(ctx)
-	done := k.holding.enter(s.id)
-	defer done()
-	seen := rec.Rotation
 	wait := storeWaitFirst
 	for try := 1; ; try++ {
 		next := rec
@@ -39,10 +35,8 @@ func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, vers
 		case errors.Is(err, vaultstore.ErrConflict):
 			now, at, readErr := k.read(ctx, s.id)
 			if readErr == nil {
-				if now.Rotation > seen {
-					// Newer tokens than ours are in the store; ours came from
-					// a call that was overtaken.
-					return now, nil
+				if s.moved(now) {
+					return now, nil // somebody stored the fruit of this very value
 				}
 				moved := at != version
 				rec, version = now, at
@@ -61,60 +55,5 @@ func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, vers
 			"connection_id", s.id, "kind", s.kind, "try", try, "error", err)
 		time.Sleep(wait) //nolint:forbidigo // nothing may end this wait: the token is nowhere else
 		wait = min(wait*2, storeWaitMax)
-	}
-}
-
-// holding knows which connections have tokens in memory that no store has.
-type holding struct {
-	mu      sync.Mutex
-	entries map[string]int
-	idle    chan struct{}
-}
-
-func (h *holding) enter(id string) (leave func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.entries == nil {
-		h.entries = map[string]int{}
-	}
-	if len(h.entries) == 0 {
-		h.idle = make(chan struct{})
-	}
-	h.entries[id]++
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.entries[id]--; h.entries[id] == 0 {
-			delete(h.entries, id)
-		}
-		if len(h.entries) == 0 {
-			close(h.idle)
-		}
-	}
-}
-
-// Unstored returns how many connections have tokens in memory only. A process
-// with any must not be stopped by force.
-func (k *Keeper) Unstored() int {
-	k.holding.mu.Lock()
-	defer k.holding.mu.Unlock()
-	return len(k.holding.entries)
-}
-
-// Wait returns when every token in hand is stored, or with an error when ctx
-// ends first. A drain calls it after the last delivery was settled.
-func (k *Keeper) Wait(ctx context.Context) error {
-	for {
-		k.holding.mu.Lock()
-		idle, n := k.holding.idle, len(k.holding.entries)
-		k.holding.mu.Unlock()
-		if n == 0 {
-			return nil
-		}
-		select {
-		case <-idle:
-		case <-ctx.Done():
-			return fmt.Errorf("custody: tokens of %d connections not stored: %w", n, context.Cause(ctx))
-		}
 	}
 }

@@ -1,0 +1,83 @@
+package custody
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// holding knows the spending calls of this process, from before the mark until
+// the tokens are stored. A process that ends before they are over loses tokens.
+type holding struct {
+	mu    sync.Mutex
+	holds map[*hold]struct{}
+	idle  chan struct{} // closed when the last hold is left
+}
+
+// hold is one spending call.
+type hold struct {
+	in    *holding
+	since time.Time // when finX handed tokens out; zero before
+}
+
+func (h *holding) enter() *hold {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.holds) == 0 {
+		h.holds, h.idle = map[*hold]struct{}{}, make(chan struct{})
+	}
+	one := &hold{in: h}
+	h.holds[one] = struct{}{}
+	return one
+}
+
+// tokens notes that the newest tokens are in this process and nowhere else.
+func (o *hold) tokens() {
+	o.in.mu.Lock()
+	defer o.in.mu.Unlock()
+	o.since = time.Now()
+}
+
+func (o *hold) leave() {
+	o.in.mu.Lock()
+	defer o.in.mu.Unlock()
+	delete(o.in.holds, o)
+	if len(o.in.holds) == 0 {
+		close(o.in.idle)
+	}
+}
+
+// Unstored returns how many connections have their newest tokens in memory
+// only, and since when the longest of them. A process with any must not be
+// stopped by force.
+func (k *Keeper) Unstored() (n int, oldest time.Duration) {
+	k.holding.mu.Lock()
+	defer k.holding.mu.Unlock()
+	for one := range k.holding.holds {
+		if !one.since.IsZero() {
+			n++
+			oldest = max(oldest, time.Since(one.since))
+		}
+	}
+	return n, oldest
+}
+
+// Wait returns when no spending call is under way and every token in hand is
+// stored, or with an error when ctx ends first. A drain calls it after the last
+// delivery was settled: a refresh may outlive the delivery that asked for it.
+func (k *Keeper) Wait(ctx context.Context) error {
+	for {
+		k.holding.mu.Lock()
+		idle, n := k.holding.idle, len(k.holding.holds)
+		k.holding.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-idle:
+		case <-ctx.Done():
+			return fmt.Errorf("custody: %d spending calls are not over: %w", n, context.Cause(ctx))
+		}
+	}
+}
