@@ -61,6 +61,9 @@ func (r Record) OpenFetch(id, trigger string, ask Ask, at time.Time) Record {
 // account (Until is filled in here), transactions is the total. Accounts that
 // were not read keep their marks. Without an open fetch r is returned as it is.
 //
+// The zero mark is of an account the bank has not delivered yet: without a mark
+// the next fetch asks for its whole history again.
+//
 // A fetch with an explicit since that begins after the place an account's mark
 // has reached leaves that mark alone: moving it would skip the days between.
 func (r Record) CloseFetch(at time.Time, read map[string]AccountMark, transactions int) Record {
@@ -69,6 +72,9 @@ func (r Record) CloseFetch(at time.Time, read map[string]AccountMark, transactio
 		return r
 	}
 	for id, m := range read {
+		if m == (AccountMark{}) {
+			continue // nothing was there to hold on to, see below
+		}
 		old, seen := r.Accounts[id]
 		if !f.leavesNoGap(old, seen) {
 			if seen {
@@ -104,14 +110,7 @@ func (f OpenFetch) leavesNoGap(old AccountMark, seen bool) bool {
 
 // MarkFetchDone returns r with id as its newest finished fetch.
 func (r Record) MarkFetchDone(id string) Record {
-	done := make([]string, 0, min(len(r.DoneFetches)+1, MaxDoneFetches))
-	done = append(done, id)
-	for _, d := range r.DoneFetches {
-		if d != id && len(done) < MaxDoneFetches {
-			done = append(done, d)
-		}
-	}
-	r.DoneFetches = done
+	r.DoneFetches = pushed(r.DoneFetches, id, MaxDoneFetches)
 	return r
 }
 

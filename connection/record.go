@@ -12,6 +12,7 @@ import (
 const (
 	MaxHistory     = 50 // steps kept, the oldest go first
 	MaxDoneFetches = 32 // ids of finished fetches kept, the oldest go first
+	MaxSettled     = 32 // hashes of codes kept; a user who renews twice a year fills them in 16 years
 )
 
 // Record is what is known of one connection. It is a value: methods return a
@@ -36,6 +37,8 @@ type Record struct {
 	EstablishedAt     time.Time `json:"established_at,omitzero"`
 	RefreshObtainedAt time.Time `json:"refresh_obtained_at,omitzero"` // the 90 days of the refresh grant count from here
 	EstablishedBy     string    `json:"established_by,omitempty"`     // SHA-256 of the code whose tokens are in custody
+	SettledBy         []string  `json:"settled_by,omitempty"`         // SHA-256 of every code whose end is known, newest first
+	RenewalState      string    `json:"renewal_state,omitempty"`      // the state parameter of the renewal link that is out
 	LastError         *Problem  `json:"last_error,omitempty"`
 
 	Fetch       *OpenFetch             `json:"fetch,omitempty"` // the fetch under way
@@ -117,6 +120,28 @@ func (r Record) endWith(to State, p Problem) (Record, error) {
 	}
 	next.LastError = &p
 	return next, nil
+}
+
+// MarkSettled returns r with the code of that hash as one whose end is known:
+// it is never sent to finX again, whoever delivers or replays its callback.
+func (r Record) MarkSettled(codeSHA256 string) Record {
+	r.SettledBy = pushed(r.SettledBy, codeSHA256, MaxSettled)
+	return r
+}
+
+// Settled reports whether the end of that code is known.
+func (r Record) Settled(codeSHA256 string) bool { return slices.Contains(r.SettledBy, codeSHA256) }
+
+// pushed returns list with s first and nowhere else, at most limit long.
+func pushed(list []string, s string, limit int) []string {
+	out := make([]string, 0, min(len(list)+1, limit))
+	out = append(out, s)
+	for _, old := range list {
+		if old != s && len(out) < limit {
+			out = append(out, old)
+		}
+	}
+	return out
 }
 
 // Note remembers a problem that leaves the state as it is, such as a failed

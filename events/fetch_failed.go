@@ -13,7 +13,7 @@ type FetchFailed struct {
 	RetryAt      time.Time `json:"retry_at"` // zero = will not be tried again
 }
 
-// NewFetchFailed makes the event; one a fetch, cause, reason and next try.
+// NewFetchFailed makes the event; one a fetch, cause and reason.
 func NewFetchFailed(c Cause, d FetchFailed) Output {
 	w := openOutputData(nil, d.ConnectionID, d.UserID)
 	w.text("fetch_id", d.FetchID)
@@ -21,9 +21,5 @@ func NewFetchFailed(c Cause, d FetchFailed) Output {
 	w.text("reason", d.Reason)
 	w.optional("detail", d.Detail)
 	w.time("retry_at", d.RetryAt)
-	var retry string
-	if !d.RetryAt.IsZero() {
-		retry = formatTime(d.RetryAt)
-	}
-	return newOutput(TypeFetchFailed, c, d.ConnectionID, w.close(), d.FetchID, c.ID, d.ConnectionID, d.Reason, retry)
+	return newOutput(TypeFetchFailed, c, d.ConnectionID, w.close(), d.FetchID, c.ID, d.ConnectionID, d.Reason)
 }

@@ -31,6 +31,9 @@ func (f *Flow) CallbackReceived(ctx context.Context, e events.Envelope, in event
 	if err != nil {
 		return err
 	}
+	if rec.State == connection.Erased {
+		return fault.Permanent(fault.Rejected, &events.FieldError{Field: "state", Problem: "its connection was erased"})
+	}
 	if !in.Success {
 		return f.callbackWithoutCode(ctx, e, in, binding, rec, rev)
 	}
@@ -53,22 +56,25 @@ func (f *Flow) callbackWithoutCode(ctx context.Context, e events.Envelope, in ev
 	if in.Cancelled {
 		reason, detail = events.ReasonCancelled, "the user cancelled"
 	}
-	return f.failConnection(ctx, e, rec, rev, failure{in.State, reason, detail})
+	return f.failConnection(ctx, e, rec, rev, failure{state: in.State, reason: reason, detail: detail})
 }
 
 func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.CallbackReceived, rec connection.Record, rev uint64) error {
+	switch hash := in.Code.SHA256(); {
+	case rec.EstablishedBy == hash:
+		return f.askFirstFetch(ctx, e, in, rec) // an earlier delivery of this callback did the rest
+	case rec.Settled(hash):
+		return nil // a replay: this code came to its end before another one
+	}
 	grant, done, err := f.Tokens.Exchanged(ctx, rec.ID, in.Code)
 	if err != nil {
 		return fmt.Errorf("flow: asking for an earlier exchange: %w", err)
 	}
-	if done && rec.EstablishedBy == in.Code.SHA256() {
-		return f.askFirstFetch(ctx, e, in, rec) // an earlier delivery of this callback did the rest
-	}
 	if !done {
 		if age := time.Since(e.Time); age > f.CodeLifetime {
 			return f.failConnection(ctx, e, rec, rev, failure{
-				in.State, events.ReasonCodeExpired,
-				fmt.Sprintf("the callback is %s old, a code lives %s", age.Round(time.Second), f.CodeLifetime),
+				state: in.State, reason: events.ReasonCodeExpired, code: in.Code.SHA256(),
+				detail: fmt.Sprintf("the callback is %s old, a code lives %s", age.Round(time.Second), f.CodeLifetime),
 			})
 		}
 		if grant, err = f.exchange(ctx, in, rec); err != nil {
@@ -96,11 +102,13 @@ func (f *Flow) exchangeFailed(ctx context.Context, e events.Envelope, in events.
 ) error {
 	switch {
 	case errors.Is(err, custody.ErrCodeRejected):
-		return f.failConnection(ctx, e, rec, rev, failure{in.State, events.ReasonCodeRejected, detailOf(err)})
+		return f.failConnection(ctx, e, rec, rev, failure{
+			state: in.State, reason: events.ReasonCodeRejected, detail: detailOf(err), code: in.Code.SHA256(),
+		})
 	case errors.Is(err, custody.ErrExchangeUnknown):
 		return f.failConnection(ctx, e, rec, rev, failure{
-			in.State, events.ReasonExchangeOutcomeUnknown,
-			"finX may have answered an earlier call whose answer was lost; the user must connect again",
+			state: in.State, reason: events.ReasonExchangeOutcomeUnknown, code: in.Code.SHA256(),
+			detail: "finX may have answered an earlier call whose answer was lost; the user must connect again",
 		})
 	}
 	return fmt.Errorf("flow: exchanging the code: %w", err)
@@ -131,7 +139,8 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 		if r, err = r.Move(connection.CallbackReceived, now, "the user approved"); err != nil {
 			return r, err
 		}
-		r.EstablishedBy = in.Code.SHA256()
+		r = r.MarkSettled(in.Code.SHA256())
+		r.EstablishedBy, r.RenewalState = in.Code.SHA256(), ""
 		r.Scope, r.EstablishedAt, r.RefreshObtainedAt = grant.Scope, grant.RefreshObtainedAt, grant.RefreshObtainedAt
 		return r.Move(connection.Established, now, "tokens stored")
 	})

@@ -176,3 +176,35 @@ func TestCallbackFailures(t *testing.T) {
 		})
 	}
 }
+
+// A replay of all callbacks, after a renewal too, sends no code a second time
+// and takes nothing back.
+func TestReplayedCallbacksSpendNothing(t *testing.T) {
+	r := newRig(t, finxtest.Options{})
+	rec, link := r.connect("connect-1", "state-1")
+	first := r.approve(link)
+	r.must(r.CallbackReceived(t.Context(), event("cb-1"), first))
+	r.must(r.sync("sync-1", events.SyncRequested{ConnectionID: rec.ID}))
+	r.sandbox.RevokeUser(userID)
+	r.must(r.sync("sync-2", events.SyncRequested{ConnectionID: rec.ID}))
+	var data struct {
+		Location string `json:"location"`
+	}
+	r.must(json.Unmarshal(r.published(events.TypeReauthorizationRequired)[0].Data, &data))
+	back, err := r.sandbox.Approve(data.Location)
+	r.must(err)
+	second := events.CallbackReceived{State: back.Query().Get("state"), Success: true, Code: secret.New(back.Query().Get("code"))}
+	r.must(r.CallbackReceived(t.Context(), event("cb-2"), second))
+	calls, old := r.sandbox.Stats().Total("token.exchange"), event("cb-1")
+	old.Time = old.Time.Add(-3 * time.Hour)
+	for range 2 {
+		r.must(r.CallbackReceived(t.Context(), old, first))
+		r.must(r.CallbackReceived(t.Context(), event("cb-2"), second))
+	}
+	if n := r.sandbox.Stats().Total("token.exchange"); n != calls {
+		t.Errorf("%d exchanges after a replay, %d before", n, calls)
+	}
+	if got := r.reasons(events.TypeConnectionFailed); len(got) != 0 || r.record(rec.ID).State != connection.Established {
+		t.Errorf("connection.failed %v, state %s", got, r.record(rec.ID).State)
+	}
+}

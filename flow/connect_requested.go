@@ -70,7 +70,9 @@ func accessRequest(in events.ConnectRequested, state string) finx.AccessRequest 
 
 // linkRejected tells upstream that finX refuses this request for good.
 func (f *Flow) linkRejected(ctx context.Context, e events.Envelope, rec connection.Record, rev uint64, cause error) error {
-	return f.failConnection(ctx, e, rec, rev, failure{rec.OAuthState, events.ReasonLinkRejected, detailOf(cause)})
+	return f.failConnection(ctx, e, rec, rev, failure{
+		state: rec.OAuthState, reason: events.ReasonLinkRejected, detail: detailOf(cause),
+	})
 }
 
 // openConnection returns the record of the connection that this event opens,
@@ -128,8 +130,9 @@ func (f *Flow) newConnection(ctx context.Context, e events.Envelope, in events.C
 	return rec, rev, nil
 }
 
-// failure is why a pass through the widget came to nothing.
-type failure struct{ state, reason, detail string }
+// failure is why a pass through the widget came to nothing. code is the hash of
+// the code that came to its end with it, empty when there was none.
+type failure struct{ state, reason, detail, code string }
 
 // failConnection publishes connection.failed and moves the connection there.
 func (f *Flow) failConnection(ctx context.Context, e events.Envelope, rec connection.Record, rev uint64, why failure) error {
@@ -140,6 +143,9 @@ func (f *Flow) failConnection(ctx context.Context, e events.Envelope, rec connec
 		return fmt.Errorf("flow: announcing the failure: %w", err)
 	}
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+		if why.code != "" {
+			r = r.MarkSettled(why.code)
+		}
 		if slices.Contains([]connection.State{connection.Established, connection.ReauthorizationRequired, connection.Erased}, r.State) {
 			return r, nil // a renewal that came to nothing takes nothing away
 		}

@@ -66,21 +66,32 @@ func (j *fetch) run(ctx context.Context) (fetched, error) {
 		}
 		out.accounts = append(out.accounts, result)
 		out.transactions += result.Transactions
-		out.marks[account.ID] = connection.AccountMark{SyncedAt: account.SyncedAt, SucceededAt: account.SucceededAt}
+		out.marks[account.ID] = markOf(account, result.Transactions)
 	}
 	out.eventIDs = parts.EventIDs()
 	out.refreshObtainedAt = j.grant.RefreshObtainedAt
 	return out, nil
 }
 
+// markOf is how far an account has been read. One without transactions that the
+// bank has never delivered has been read nowhere: its history is still to come.
+func markOf(a finx.Account, transactions int) connection.AccountMark {
+	if _, delivered := connection.ParseTimestamp(a.SucceededAt); !delivered && transactions == 0 {
+		return connection.AccountMark{}
+	}
+	return connection.AccountMark{SyncedAt: a.SyncedAt, SucceededAt: a.SucceededAt}
+}
+
 // pages reads one account to its end. finX pages by count and offset without a
 // total or a cursor: oldest first under a fixed upper bound, new bookings land
-// behind what was read, and a page shorter than asked for is the last.
+// behind what was read, and a page shorter than asked for is the last, unless
+// the host may have capped it (see isLast).
 func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts Parts) error {
 	buf := j.buffers.get()
 	defer j.buffers.put(buf)
 	size := j.PageSize
 	var first []byte // of the page before
+	longest := 0     // page of this account
 	for offset := 0; ; {
 		query := finx.TransactionQuery{
 			AccountID: accountID, Count: size, Offset: offset, Since: since, Until: until,
@@ -109,12 +120,31 @@ func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts
 				return fmt.Errorf("flow: publishing the transactions: %w", err)
 			}
 		}
-		offset += len(page.Items)
-		if len(page.Items) < size {
+		n := len(page.Items)
+		if j.isLast(n, size, longest) {
 			return nil
 		}
+		offset, longest = offset+n, max(longest, n)
 	}
 }
+
+// isLast decides whether a page ends its account. finX's largest page is not
+// documented, and a host that silently gives fewer than asked for would make
+// every history end early. A short page is believed when this process has seen
+// a full one of that size, when an earlier page of the account was longer, or
+// when its length is not a round number, which every cap is; else the next page
+// is asked for, and an empty one is the proof.
+func (j *fetch) isLast(n, size, longest int) bool {
+	if n >= size {
+		for seen := j.honoured.Load(); int64(size) > seen && !j.honoured.CompareAndSwap(seen, int64(size)); seen = j.honoured.Load() {
+		}
+		return false
+	}
+	return n == 0 || n < longest || int64(size) <= j.honoured.Load() || n%capUnit != 0
+}
+
+// capUnit divides every page size somebody would choose as a cap.
+const capUnit = 10
 
 // withToken runs a call with a live access token. A long fetch outlives its
 // token, so the token is looked at before every call; one that finX refuses

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/finx-connector/finx-connector/connection"
@@ -119,6 +120,8 @@ type Config struct {
 type Flow struct {
 	Config
 	buffers pagePool
+	// honoured is the largest page size that finX has filled.
+	honoured atomic.Int64
 }
 
 // New returns the handlers.

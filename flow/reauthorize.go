@@ -20,7 +20,7 @@ import (
 // ready link for its user, and that the fetch at hand came to nothing.
 func (f *Flow) reauthorize(ctx context.Context, job *fetch, rev uint64, reason string, cause error) error {
 	rec := job.rec
-	link, err := f.renewalLink(ctx, rec)
+	link, err := f.renewalLink(ctx, rec, rev)
 	if err != nil {
 		return err
 	}
@@ -37,6 +37,7 @@ func (f *Flow) reauthorize(ctx context.Context, job *fetch, rev uint64, reason s
 		if r.EstablishedBy != rec.EstablishedBy {
 			return r, nil // the user was faster than this write
 		}
+		r = r.MarkFetchDone(job.rec.Fetch.ID)
 		r.Fetch, r.NextFetchAt = nil, time.Time{}
 		return r.RequireReauthorization(time.Now().UTC(), reason, detailOf(cause))
 	})
@@ -45,8 +46,21 @@ func (f *Flow) reauthorize(ctx context.Context, job *fetch, rev uint64, reason s
 // renewalLink makes a link under a state of its own, bound to the same
 // connection, so that the callback finds its way back here. A finX that refuses
 // to make one leaves the link empty: the news matters more.
-func (f *Flow) renewalLink(ctx context.Context, rec connection.Record) (secret.Text, error) {
+//
+// The state is kept in the record before it is bound: a redelivery uses it
+// again, and a long outage does not leave one binding a try.
+func (f *Flow) renewalLink(ctx context.Context, rec connection.Record, rev uint64) (secret.Text, error) {
 	state := rand.Text()
+	err := f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+		if r.RenewalState == "" {
+			r.RenewalState = state
+		}
+		state = r.RenewalState
+		return r, nil
+	})
+	if err != nil {
+		return secret.Text{}, err
+	}
 	if err := f.States.BindState(ctx, state, rec.ID); err != nil {
 		return secret.Text{}, fmt.Errorf("flow: binding the renewal state: %w", err)
 	}

@@ -19,32 +19,34 @@ import (
 //	→ accounts → per account page by page → transactions.fetched × n
 //	→ transactions.fetch.completed → state written
 func (f *Flow) SyncRequested(ctx context.Context, e events.Envelope, in events.SyncRequested) error {
-	rec, _, err := f.record(ctx, in.ConnectionID)
-	if err != nil {
-		return err
-	}
-	fetchID := events.FetchID(e)
-	if rec.FetchDone(fetchID) {
-		return f.schedule(ctx, rec)
-	}
-	if rec.State != connection.Established {
-		return f.notEstablished(ctx, e, rec, fetchID, in)
-	}
-	held, release, err := f.Lock(ctx, "fetch."+rec.ID)
+	held, release, err := f.Lock(ctx, "fetch."+in.ConnectionID)
 	if err != nil {
 		return fmt.Errorf("flow: another fetch of this connection is running: %w", err)
 	}
 	defer release()
-	rec, rev, err := f.openFetch(held, fetchID, in)
+	rec, rev, err := f.record(held, in.ConnectionID)
 	if err != nil {
+		return err
+	}
+	fetchID := events.FetchID(e)
+	switch {
+	case rec.FetchDone(fetchID):
+		return f.schedule(held, rec)
+	case rec.State != connection.Established:
+		return f.notEstablished(held, e, rec, fetchID, in)
+	}
+	if rec, rev, err = f.openFetch(held, rec, rev, fetchID, in); err != nil {
 		return err
 	}
 	job := &fetch{Flow: f, cause: e.Cause(), rec: rec}
 	completed, err := job.run(held)
-	if err != nil {
-		return f.fetchFailed(ctx, job, rev, err)
+	if err == nil {
+		err = f.completeFetch(held, job, rev, completed)
 	}
-	return f.completeFetch(ctx, job, rev, completed)
+	if err != nil {
+		return f.fetchFailed(held, job, rev, err)
+	}
+	return nil
 }
 
 // trigger is what made this fetch happen; a request that does not say comes
@@ -56,24 +58,34 @@ func trigger(in events.SyncRequested) string {
 	return in.Trigger
 }
 
+// abandonedAfter is how long a fetch that is open and at rest keeps others of
+// the same connection waiting. Within that time it comes back: its message is
+// tried again, or becomes a dead letter and closes it. Two that fail side by
+// side must not take each other's window away at every try.
+const abandonedAfter = time.Hour
+
 // openFetch fixes the window and the start in the record, so that a redelivery
 // fetches the same window and publishes under the same ids, and sets the next
 // timer before anything can go wrong: a fetch that dies must not end the chain.
-func (f *Flow) openFetch(ctx context.Context, fetchID string, in events.SyncRequested) (connection.Record, uint64, error) {
-	rec, rev, err := f.record(ctx, in.ConnectionID)
-	if err != nil {
-		return rec, 0, err
+func (f *Flow) openFetch(ctx context.Context, rec connection.Record, rev uint64, fetchID string, in events.SyncRequested) (connection.Record, uint64, error) {
+	now := time.Now().UTC()
+	switch open := rec.Fetch; {
+	case open != nil && open.ID == fetchID:
+		return rec, rev, f.schedule(ctx, rec)
+	case open != nil && now.Sub(open.StartedAt) < abandonedAfter:
+		return rec, 0, fault.Throttled("", now.Add(openWait), fmt.Errorf("flow: opening the fetch: fetch %s of this connection is to be finished first", open.ID))
 	}
-	if rec.Fetch == nil || rec.Fetch.ID != fetchID {
-		now := time.Now().UTC()
-		rec = rec.OpenFetch(fetchID, trigger(in), connection.Ask{Since: in.Since, Full: in.Full}, now)
-		rec.NextFetchAt = now.Add(f.SyncInterval)
-		if rev, err = f.Records.Update(ctx, rec, rev); err != nil {
-			return rec, 0, fmt.Errorf("flow: opening the fetch: %w", err)
-		}
+	rec = rec.OpenFetch(fetchID, trigger(in), connection.Ask{Since: in.Since, Full: in.Full}, now)
+	rec.NextFetchAt = now.Add(f.SyncInterval)
+	rev, err := f.Records.Update(ctx, rec, rev)
+	if err != nil {
+		return rec, 0, fmt.Errorf("flow: opening the fetch: %w", err)
 	}
 	return rec, rev, f.schedule(ctx, rec)
 }
+
+// openWait is when a fetch that waits for another to be finished looks again.
+const openWait = 15 * time.Second
 
 // schedule sets the timer of the next fetch; setting it again replaces it.
 func (f *Flow) schedule(ctx context.Context, rec connection.Record) error {
@@ -145,7 +157,7 @@ func (f *Flow) fetchFailed(ctx context.Context, job *fetch, rev uint64, err erro
 	}
 	return f.edit(ctx, job.rec, rev, func(r connection.Record) (connection.Record, error) {
 		r.Fetch = nil
-		return r.Note(time.Now().UTC(), reasonOf(err), detailOf(err)), nil
+		return r.MarkFetchDone(job.rec.Fetch.ID).Note(time.Now().UTC(), reasonOf(err), detailOf(err)), nil
 	})
 }
 

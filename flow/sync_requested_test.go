@@ -282,7 +282,10 @@ func (b stuckBank) Transactions(ctx context.Context, access secret.Text, q finx.
 	return b.Data.Transactions(ctx, access, q, buf)
 }
 
-func (b stuckBank) Accounts(ctx context.Context, access secret.Text) ([]finx.Account, error) {
+// twiceBank lists every account two times.
+type twiceBank struct{ flow.Data }
+
+func (b twiceBank) Accounts(ctx context.Context, access secret.Text) ([]finx.Account, error) {
 	all, err := b.Data.Accounts(ctx, access)
 	return append(all, all...), err
 }
@@ -297,7 +300,7 @@ func TestABankThatRepeatsItselfEndsTheFetch(t *testing.T) {
 }
 
 func TestAnAccountListedTwiceIsFetchedOnce(t *testing.T) {
-	r := newRig(t, finxtest.Options{Shape: finxtest.Shape{Accounts: 2, Transactions: 20}}, func(c *flow.Config) { c.Data = stuckBank{c.Data} })
+	r := newRig(t, finxtest.Options{Shape: finxtest.Shape{Accounts: 2, Transactions: 20}}, func(c *flow.Config) { c.Data = twiceBank{c.Data} })
 	rec := r.established()
 	r.must(r.sync("sync-1", events.SyncRequested{ConnectionID: rec.ID}))
 	if c := r.completed(); len(c) != 1 || len(c[0].Accounts) != 2 || c[0].Transactions != 20 {
