@@ -34,7 +34,7 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		"FINX_TIMEOUT_TOKEN":          {"0", "2h"},
 		"FINX_MAX_BODY_BYTES":         {"1", "64MB", "9999999999GiB", "0x10", "-64MiB"},
 		"PAGE_SIZE":                   {"0", "1e3", "1.5", "100001"},
-		"CHUNK_BYTES":                 {"512kb", "512 000", "65MiB"},
+		"CHUNK_BYTES":                 {"512kb", "512 000", "65MiB", "15KiB"},
 		"FETCH_SINCE_TYPE":            {"settled"},
 		"SYNC_CONCURRENCY":            {"0", "5000"},
 		"MAX_ATTEMPTS":                {"0", "forever"},
@@ -61,7 +61,7 @@ func TestGoodEdgesAreTaken(t *testing.T) {
 	for name, values := range map[string][]string{
 		"FINX_BASE_URL":   {"http://localhost:8090", "http://127.9.9.9", "http://[::1]:8090/", "https://api.example/v2/"},
 		"LISTEN_ADDR":     {":0", "[::1]:8080", "0.0.0.0:80"},
-		"CHUNK_BYTES":     {"1024", "1KiB", "64MiB", "512 KiB"},
+		"CHUNK_BYTES":     {"16384", "16KiB", "64MiB", "512 KiB"},
 		"SYNC_INTERVAL":   {"1s", "1h30m"},
 		"STREAM_REQUESTS": {"team-a_REQ"},
 		"NATS_URL":        {"nats://a:4222, nats://b:4222", "ws://a", "wss://token@a:443"},

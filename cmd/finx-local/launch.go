@@ -36,6 +36,11 @@ func launch(ctx context.Context, c config, p *printer) error {
 	if err := os.MkdirAll(c.state, 0o700); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
+	unlock, err := lockState(c.state)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	secrets, err := startKeeper(ctx, c, p)
 	if err != nil {
 		return err
