@@ -99,7 +99,7 @@ func (r *rig) openVault(o options) {
 	r.mount = r.vault.Mount(r.t)
 	r.safe = newGate(r.t, r.vault.Addr)
 	token := r.vault.NewToken(r.t, map[string]any{
-		"policies": []string{r.vault.Policy(r.t, vaulttest.KV2Rules(r.mount, "finx"))}, "ttl": "1h",
+		"policies": []string{r.vault.Policy(r.t, vaulttest.KV2Rules(r.t, r.mount, "finx"))}, "ttl": "1h",
 	})
 	r.env["VAULT_ADDR"], r.env["VAULT_TOKEN"], r.env["VAULT_KV_MOUNT"] = r.safe.URL, token, r.mount
 }

@@ -75,7 +75,7 @@ func (m meter) until(t *testing.T, want float64, name string, labels ...string) 
 // byAppRole makes the store log in with a role whose tokens live as told.
 func byAppRole(t *testing.T, s *vaulttest.Server, mount string, fields map[string]any) (*vaulttest.AppRole, func(*vaultstore.Config)) {
 	t.Helper()
-	role := map[string]any{"token_policies": s.Policy(t, vaulttest.KV2Rules(mount, "team/finx"))}
+	role := map[string]any{"token_policies": s.Policy(t, vaulttest.KV2Rules(t, mount, "team/finx"))}
 	maps.Copy(role, fields)
 	r := s.AppRole(t, role)
 	return r, func(c *vaultstore.Config) {
@@ -247,7 +247,7 @@ func TestKubernetesReadsItsTokenAtEachLogin(t *testing.T) {
 	t.Parallel()
 	s := vault.Start(t)
 	mount := s.Mount(t)
-	k := s.Kubernetes(t, map[string]any{"token_policies": s.Policy(t, vaulttest.KV2Rules(mount, "team/finx"))})
+	k := s.Kubernetes(t, map[string]any{"token_policies": s.Policy(t, vaulttest.KV2Rules(t, mount, "team/finx"))})
 	file := filepath.Join(t.TempDir(), "token")
 	first, second := k.JWT("first"), k.JWT("second")
 	write := func(jwt string) {
@@ -277,7 +277,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 	t.Parallel()
 	s := vault.Start(t)
 	mount := s.Mount(t)
-	fields := map[string]any{"policies": []string{s.Policy(t, vaulttest.KV2Rules(mount, "team/finx"))}, "ttl": "1h"}
+	fields := map[string]any{"policies": []string{s.Policy(t, vaulttest.KV2Rules(t, mount, "team/finx"))}, "ttl": "1h"}
 	file := filepath.Join(t.TempDir(), "token")
 	token := ""
 	next := func() {

@@ -33,7 +33,7 @@ func open(t *testing.T, s *vaulttest.Server, mount string, change ...func(*vault
 	t.Helper()
 	c := vaultstore.Config{
 		Address: s.Addr, Mount: mount, Prefix: "team/finx", Concurrency: 16,
-		Token: secret.New(s.NewToken(t, map[string]any{"policies": []string{s.Policy(t, vaulttest.KV2Rules(mount, "team/finx"))}})),
+		Token: secret.New(s.NewToken(t, map[string]any{"policies": []string{s.Policy(t, vaulttest.KV2Rules(t, mount, "team/finx"))}})),
 	}
 	for _, f := range change {
 		f(&c)
@@ -80,7 +80,7 @@ func TestSupersededVersionsCannotBeReadBack(t *testing.T) {
 			mount := s.Mount(t, tt.config)
 			store := open(t, s, mount, func(c *vaultstore.Config) {
 				if tt.blind {
-					rules := vaulttest.KV2Rules(mount, "team/finx") + `path "` + mount + `/config" { capabilities = ["deny"] }`
+					rules := vaulttest.KV2Rules(t, mount, "team/finx") + `path "` + mount + `/config" { capabilities = ["deny"] }`
 					c.Token = secret.New(s.NewToken(t, map[string]any{"policies": []string{s.Policy(t, rules)}}))
 				}
 			})

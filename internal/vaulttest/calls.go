@@ -6,11 +6,14 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/finx-connector/finx-connector/internal/vaultdev"
 )
 
 // Call sends body (nil for none) as JSON with the root token and returns the
@@ -103,13 +106,18 @@ func (s *Server) Policy(t testing.TB, rules string) string {
 	return name
 }
 
-// KV2Rules returns the least rules with which the connector works on a mount.
-func KV2Rules(mount, prefix string) string {
-	return fmt.Sprintf(`path "%[1]s/data/%[2]s/*" { capabilities = ["create", "read", "update"] }
-path "%[1]s/metadata/%[2]s/*" { capabilities = ["create", "read", "update", "delete", "list"] }
-path "%[1]s/destroy/%[2]s/*" { capabilities = ["create", "update"] }
-path "%[1]s/config" { capabilities = ["read"] }
-`, mount, prefix)
+// KV2Rules returns the shipped policy for a mount and a prefix.
+func KV2Rules(t testing.TB, mount, prefix string) string {
+	t.Helper()
+	root, err := vaultdev.Root(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := os.ReadFile(filepath.Join(root, "deploy", "vault", "finx-connector.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer(`"secret/`, `"`+mount+`/`, "/finx/", "/"+prefix+"/").Replace(string(rules))
 }
 
 // NewToken creates a token from the fields of auth/token/create.

@@ -80,7 +80,7 @@ func TestDataOutlivesACrash(t *testing.T) {
 func TestLogins(t *testing.T) {
 	t.Parallel()
 	s := shared.Start(t)
-	role := s.AppRole(t, map[string]any{"token_policies": s.Policy(t, vaulttest.KV2Rules("kv", "p"))})
+	role := s.AppRole(t, map[string]any{"token_policies": s.Policy(t, vaulttest.KV2Rules(t, "kv", "p"))})
 	login := map[string]any{"role_id": role.RoleID, "secret_id": role.SecretID(t)}
 	s.Call(t, http.MethodPost, "auth/"+role.Mount+"/login", login)
 
