@@ -72,6 +72,15 @@ func badConnects() []bad {
 	)
 }
 
+// waitingState is the state of a link that nobody has used; see wait.
+const waitingState = "waiting-for-a-code"
+
+// wait makes the link of waitingState.
+func (r *rig) wait() {
+	r.t.Helper()
+	r.link(r.send(events.TypeConnectRequested, map[string]any{"user_id": "waiting@example.com", "redirect_uri": redirectURI, "state": waitingState}))
+}
+
 // badCallbacks all carry the planted code where a code could be.
 func badCallbacks() []bad {
 	m, code := fault.Malformed, `"code":"`+plantedCode+`"`
@@ -84,7 +93,8 @@ func badCallbacks() []bad {
 		{name: "state of a wrong type", body: `{"state":["s"],"success":true,` + code + `}`, class: m, field: "state"},
 		{name: "over-long state", body: `{"state":"` + strings.Repeat("s", events.MaxState+1) + `","success":true,` + code + `}`, class: m, field: "state"},
 		{name: "success of a wrong type", body: `{"state":"s","success":"yes",` + code + `}`, class: m, field: "success"},
-		{name: "success without a code", body: `{"state":"s","success":true,"note":"` + plantedCode + `","x_code":"` + plantedCode + `"}`, class: m, field: "code"},
+		{name: "success without a code on a state nobody made", body: `{"state":"nobody's","success":true}`, class: fault.UnknownState, field: "state"},
+		{name: "success without a code on a first link", body: `{"state":"` + waitingState + `","success":true,"note":"` + plantedCode + `","x_code":"` + plantedCode + `"}`, class: m, field: "code"},
 		{name: "neither success nor code", body: `{"state":"s","verification_code":"` + plantedCode + `"}`, class: m, field: "success"},
 		{name: "code of a wrong type", body: `{"state":"s","success":true,"code":{"value":"` + plantedCode + `"}}`, class: m, field: "code"},
 		{name: "over-long code", body: `{"state":"s","success":true,"code":"` + strings.Repeat("c", events.MaxCode) + plantedCode + `"}`, class: m, field: "code"},

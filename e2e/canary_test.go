@@ -157,6 +157,7 @@ func (r *rig) playFailures(e *echo) (codes []string) {
 // playBadCallbacks sends what ends as dead letters, with the planted code in it.
 func (r *rig) playBadCallbacks() {
 	r.t.Helper()
+	r.wait()
 	for _, b := range badCallbacks() {
 		stream, seq, _ := r.publishBad(events.TypeCallbackReceived, b)
 		r.letter(stream, seq)

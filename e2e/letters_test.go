@@ -56,6 +56,7 @@ func TestBadConnectRequests(t *testing.T) {
 func TestBadCallbacks(t *testing.T) {
 	r := newRig(t, options{memory: true})
 	r.start()
+	r.wait()
 	wrong := &slowest{}
 	for _, b := range badCallbacks() {
 		t.Run(b.name, func(t *testing.T) {

@@ -92,8 +92,7 @@ func badCallbacks() []payload {
 		{"state as array", `{"state":["s"],"success":true,"code":"c"}`, "state"},
 		{"long state", `{"state":"` + long(2048) + `","success":true,"code":"c"}`, "state"},
 		{"NUL in state", `{"state":"s\u0000","success":true,"code":"c"}`, "state"},
-		{"success without code", `{"state":"s","success":true}`, "code"},
-		{"success with empty code", `{"state":"s","success":"true","code":""}`, "code"},
+		{"cancelled success without code", `{"state":"s","success":"true","cancel":true}`, "cancel"},
 		{"success as word", `{"state":"s","success":"yes","code":"c"}`, "success"},
 		{"success as number", `{"state":"s","success":1,"code":"c"}`, "success"},
 		{"nothing but state", `{"state":"s"}`, "success"},
@@ -179,6 +178,7 @@ func goodPayloads() map[string][]string {
 		events.TypeCallbackReceived: {
 			`{"state":"s","success":true,"code":"c"}`,
 			`{"state":"s","success":"true","code":"c","cancel":false,"abort":"0","flow_id":"f"}`,
+			`{"state":"s","success":true}`, `{"state":"s","success":"true","code":""}`, `{"callback_url":"?state=s&success=true"}`,
 			`{"state":"s","code":"c"}`, `{"state":"s","success":false}`, `{"state":"s","success":"false","cancel":"1"}`,
 			`{"state":"s","cancel":""}`, `{"state":"s","abort":true}`, `{"state":"s","cancel":"user"}`,
 			`{"callback_url":"?state=s&success=false"}`, `{"callback_url":"https://a.example/?code=c&state=s","state":"s"}`,

@@ -19,7 +19,7 @@ const (
 type CallbackReceived struct {
 	State     string
 	Success   bool
-	Code      secret.Text // zero unless finX gave one
+	Code      secret.Text // zero unless finX gave one; a renewal may succeed without
 	Cancelled bool        // cancel or abort was there and not false
 	FlowID    string
 }
@@ -27,7 +27,9 @@ type CallbackReceived struct {
 // DecodeCallbackReceived reads the data of a callback.received: members of
 // their own, or one callback_url that carries them in its query, or both if
 // they agree. Without success, a cancelled callback did not succeed and one
-// with a code did. A success needs a code and cannot be cancelled.
+// with a code did. A success cannot be cancelled. Whether it may lack a code
+// depends on the link (finX need not give one when it renews an access), so
+// that is left to whoever knows the state.
 func DecodeCallbackReceived(e Envelope) (CallbackReceived, error) {
 	f, err := openData(e, TypeCallbackReceived)
 	if err != nil {
@@ -89,9 +91,6 @@ func (v callbackValues) callback() (CallbackReceived, *FieldError) {
 	}
 	if c.Success && cancelled {
 		return c, problem("cancel", "contradicts success")
-	}
-	if c.Success && v.code == "" {
-		return c, problem("code", "missing")
 	}
 	return c, nil
 }

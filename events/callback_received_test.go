@@ -28,6 +28,7 @@ func TestCallbackMeansWhatItSays(t *testing.T) {
 	withFlow := events.CallbackReceived{State: "s", Success: true, Code: secret.New("c"), FlowID: "f"}
 	cancelled := events.CallbackReceived{State: "s", Cancelled: true}
 	failed := events.CallbackReceived{State: "s"}
+	codeless := events.CallbackReceived{State: "s", Success: true}
 	url := func(u string) string { return callbackURL(t, u, "") }
 	for name, tc := range map[string]struct {
 		data string
@@ -45,6 +46,9 @@ func TestCallbackMeansWhatItSays(t *testing.T) {
 		"cancel empty":          {`{"state":"s","cancel":""}`, cancelled},
 		"abort":                 {`{"state":"s","abort":true}`, cancelled},
 		"abort over cancel":     {`{"state":"s","cancel":"false","abort":"1"}`, cancelled},
+		"success without code":  {`{"state":"s","success":true}`, codeless},
+		"success, empty code":   {`{"state":"s","success":"true","code":""}`, codeless},
+		"url without code":      {url("https://a.example/cb?state=s&success=true"), codeless},
 		"url":                   {url("https://a.example/cb?code=c&state=s&success=true"), ok},
 		"url in any order":      {url("https://a.example/cb?x=%&success=true&flow_id=f&state=s&x=2&code=c"), withFlow},
 		"url with fragment":     {url("https://a.example/cb?state=s&code=c&success=true#code=other"), ok},
@@ -69,7 +73,6 @@ func TestCallbackURLsAreRefusedByName(t *testing.T) {
 	for name, tc := range map[string]struct{ url, more, want string }{
 		"no query":         {"https://a.example/cb", "", "callback_url: has no query"},
 		"no state":         {"?code=canary-code", "", "state: missing"},
-		"no code":          {"?state=s&success=true", "", "code: missing"},
 		"code twice":       {"?state=s&code=canary-code&code=canary-code", "", "callback_url: code is given twice"},
 		"state twice":      {"?state=s&st%61te=t&code=canary-code", "", "callback_url: state is given twice"},
 		"broken encoding":  {"?state=%zz&code=canary-code", "", "callback_url: state is not percent-encoded UTF-8"},

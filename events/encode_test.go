@@ -44,18 +44,19 @@ func TestInputsAreReadBackAsTheyWereEncoded(t *testing.T) {
 	}
 }
 
-func TestCancelledCallbacksAreEncoded(t *testing.T) {
-	want := events.CallbackReceived{State: "s", Cancelled: true}
-	body, err := events.EncodeInput(events.TypeCallbackReceived, "e", at, events.Cause{}, want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := events.Codec{}.Parse(events.Message{Subject: events.TypeCallbackReceived, Data: body})
-	if err != nil || strings.Contains(string(body), "causationid") {
-		t.Fatalf("%s, %v", body, err)
-	}
-	if got, err := events.DecodeCallbackReceived(e); err != nil || got != want {
-		t.Errorf("%+v, %v", got, err)
+func TestCallbacksWithoutACodeAreEncoded(t *testing.T) {
+	for _, want := range []events.CallbackReceived{{State: "s", Cancelled: true}, {State: "s", Success: true}} {
+		body, err := events.EncodeInput(events.TypeCallbackReceived, "e", at, events.Cause{}, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := events.Codec{}.Parse(events.Message{Subject: events.TypeCallbackReceived, Data: body})
+		if err != nil || strings.Contains(string(body), "causationid") {
+			t.Fatalf("%s, %v", body, err)
+		}
+		if got, err := events.DecodeCallbackReceived(e); err != nil || got != want {
+			t.Errorf("%+v, %v", got, err)
+		}
 	}
 }
 
@@ -74,21 +75,21 @@ func TestWhatCouldNotBeReadIsNotEncoded(t *testing.T) {
 		data    any
 		field   string
 	}{
-		"another payload":   {events.TypeSyncRequested, "e", events.ErasureRequested{UserID: "u"}, "data"},
-		"a callback":        {events.TypeSyncRequested, "e", events.CallbackReceived{}, "data"},
-		"a string":          {events.TypeSyncRequested, "e", "x", "data"},
-		"nil":               {events.TypeSyncRequested, "e", nil, "data"},
-		"an output type":    {events.TypeFetchFailed, "e", []byte(`{}`), "type"},
-		"an unknown type":   {"x", "e", []byte(`{}`), "subject"},
-		"no id":             {events.TypeErasureRequested, "", events.ErasureRequested{UserID: "u"}, "id"},
-		"a missing field":   {events.TypeSyncRequested, "e", events.SyncRequested{}, "connection_id"},
-		"an invalid field":  {events.TypeSyncRequested, "e", events.SyncRequested{ConnectionID: connectionID, Since: "soon"}, "since"},
-		"success, no code":  {events.TypeCallbackReceived, "e", events.CallbackReceived{State: "s", Success: true}, "code"},
-		"no redirect uri":   {events.TypeConnectRequested, "e", events.ConnectRequested{UserID: "u"}, "redirect_uri"},
-		"nobody to erase":   {events.TypeErasureRequested, "e", events.ErasureRequested{}, "user_id"},
-		"data that closes":  {events.TypeErasureRequested, "e", []byte(`{"user_id":"u"}}{`), "data"},
-		"no data":           {events.TypeErasureRequested, "e", []byte(nil), "data"},
-		"a callback in raw": {events.TypeCallbackReceived, "e", []byte(`{"state":"s","code":"canary-code","success":"canary-code"}`), "success"},
+		"another payload":    {events.TypeSyncRequested, "e", events.ErasureRequested{UserID: "u"}, "data"},
+		"a callback":         {events.TypeSyncRequested, "e", events.CallbackReceived{}, "data"},
+		"a string":           {events.TypeSyncRequested, "e", "x", "data"},
+		"nil":                {events.TypeSyncRequested, "e", nil, "data"},
+		"an output type":     {events.TypeFetchFailed, "e", []byte(`{}`), "type"},
+		"an unknown type":    {"x", "e", []byte(`{}`), "subject"},
+		"no id":              {events.TypeErasureRequested, "", events.ErasureRequested{UserID: "u"}, "id"},
+		"a missing field":    {events.TypeSyncRequested, "e", events.SyncRequested{}, "connection_id"},
+		"an invalid field":   {events.TypeSyncRequested, "e", events.SyncRequested{ConnectionID: connectionID, Since: "soon"}, "since"},
+		"callback, no state": {events.TypeCallbackReceived, "e", events.CallbackReceived{Success: true}, "state"},
+		"no redirect uri":    {events.TypeConnectRequested, "e", events.ConnectRequested{UserID: "u"}, "redirect_uri"},
+		"nobody to erase":    {events.TypeErasureRequested, "e", events.ErasureRequested{}, "user_id"},
+		"data that closes":   {events.TypeErasureRequested, "e", []byte(`{"user_id":"u"}}{`), "data"},
+		"no data":            {events.TypeErasureRequested, "e", []byte(nil), "data"},
+		"a callback in raw":  {events.TypeCallbackReceived, "e", []byte(`{"state":"s","code":"canary-code","success":"canary-code"}`), "success"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body, err := events.EncodeInput(tc.typ, tc.id, at, events.Cause{}, tc.data)

@@ -18,7 +18,7 @@ import (
 //	→ connection.established → state moved → transactions.sync.requested
 //
 // or connection.failed when the user cancelled, the bank refused, or the code
-// is of no use.
+// is of no use. A renewal may come without a code, see renewed.
 func (f *Flow) CallbackReceived(ctx context.Context, e events.Envelope, in events.CallbackReceived) error {
 	binding, err := f.States.LookupState(ctx, in.State)
 	if errors.Is(err, connection.ErrNotFound) {
@@ -36,6 +36,9 @@ func (f *Flow) CallbackReceived(ctx context.Context, e events.Envelope, in event
 	}
 	if !in.Success {
 		return f.callbackWithoutCode(ctx, e, in, binding, rec, rev)
+	}
+	if in.Code.IsZero() {
+		return f.renewed(ctx, e, in, binding, rec, rev)
 	}
 	if hash := binding.CodeSHA256; hash != "" && hash != in.Code.SHA256() {
 		return stateConsumed()
@@ -62,7 +65,7 @@ func (f *Flow) callbackWithoutCode(ctx context.Context, e events.Envelope, in ev
 func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.CallbackReceived, rec connection.Record, rev uint64) error {
 	switch hash := in.Code.SHA256(); {
 	case rec.EstablishedBy == hash:
-		return f.askFirstFetch(ctx, e, in, rec) // an earlier delivery of this callback did the rest
+		return f.askFirstFetch(ctx, e, hash, rec) // an earlier delivery of this callback did the rest
 	case rec.Settled(hash):
 		return nil // a replay: this code came to its end before another one
 	}
@@ -120,14 +123,10 @@ func (f *Flow) exchangeFailed(ctx context.Context, e events.Envelope, in events.
 func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.CallbackReceived,
 	rec connection.Record, rev uint64, grant custody.Grant,
 ) error {
-	err := f.Bus.Publish(ctx, events.NewConnectionEstablished(e.Cause(), events.ConnectionEstablished{
-		ConnectionID: rec.ID, UserID: rec.UserID, State: in.State,
-		Scope: grant.Scope, EstablishedAt: grant.RefreshObtainedAt,
-	}))
-	if err != nil {
-		return fmt.Errorf("flow: announcing the connection: %w", err)
+	if err := f.announceEstablished(ctx, e, in.State, rec, grant); err != nil {
+		return err
 	}
-	err = f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+	err := f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		now := time.Now().UTC()
 		var err error
 		if r.State == connection.Requested {
@@ -148,18 +147,31 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 		return err
 	}
 	rec.LastFetch = nil // whatever was fetched before has nothing to do with these tokens
-	return f.askFirstFetch(ctx, e, in, rec)
+	return f.askFirstFetch(ctx, e, in.Code.SHA256(), rec)
+}
+
+// announceEstablished says that the tokens of a connection are in custody.
+func (f *Flow) announceEstablished(ctx context.Context, e events.Envelope, state string, rec connection.Record, grant custody.Grant) error {
+	err := f.Bus.Publish(ctx, events.NewConnectionEstablished(e.Cause(), events.ConnectionEstablished{
+		ConnectionID: rec.ID, UserID: rec.UserID, State: state,
+		Scope: grant.Scope, EstablishedAt: grant.RefreshObtainedAt,
+	}))
+	if err != nil {
+		return fmt.Errorf("flow: announcing the connection: %w", err)
+	}
+	return nil
 }
 
 // askFirstFetch asks for the fetch that follows a callback, unless there was
 // one since: a redelivery or a replay of the callback must not make another.
-func (f *Flow) askFirstFetch(ctx context.Context, e events.Envelope, in events.CallbackReceived, rec connection.Record) error {
+// by is what the connection was established by.
+func (f *Flow) askFirstFetch(ctx context.Context, e events.Envelope, by string, rec connection.Record) error {
 	if last := rec.LastFetch; last != nil && !last.StartedAt.Before(rec.EstablishedAt) {
 		return nil
 	}
 	// Named after the code: a repetition, also one under an id of its own, must
 	// ask for the same fetch.
-	err := f.Bus.RequestSync(ctx, events.UUIDv5("sync", rec.ID, in.Code.SHA256()), e.Time, e.Cause(), events.SyncRequested{
+	err := f.Bus.RequestSync(ctx, events.UUIDv5("sync", rec.ID, by), e.Time, e.Cause(), events.SyncRequested{
 		ConnectionID: rec.ID, Trigger: events.TriggerCallback, Reason: "connection established",
 	})
 	if err != nil {

@@ -87,6 +87,7 @@ func TestEmitCallback(t *testing.T) {
 		{"", "", []string{"--state", "s", "--code", canaryCode}, events.CallbackReceived{State: "s", Success: true}},
 		{"", "", []string{"--state", "s", "--cancel"}, events.CallbackReceived{State: "s", Cancelled: true}},
 		{"", "", []string{"--state", "s", "--success=false"}, events.CallbackReceived{State: "s"}},
+		{"", "", []string{"--state", "s", "--success", "--flow-id", "renewed"}, events.CallbackReceived{State: "s", Success: true, FlowID: "renewed"}},
 	} {
 		write(tc.file)
 		r.input(t, tc.stdin, append([]string{"emit", "callback"}, tc.args...)...).done(t).prints(t, "FINX_CALLBACKS").hides(t, canaryCode)
@@ -95,7 +96,8 @@ func TestEmitCallback(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := events.DecodeCallbackReceived(e)
-		if err != nil || got.Success && got.Code.Reveal() != canaryCode {
+		codeless := got.FlowID == "renewed"
+		if err != nil || got.Success && !codeless && got.Code.Reveal() != canaryCode || codeless && !got.Code.IsZero() {
 			t.Errorf("%q: %+v, %v", tc.args, got, err)
 		}
 		tc.want.Code = got.Code

@@ -132,7 +132,7 @@ func TestWrongUsage(t *testing.T) {
 		"emit callback":           "at least one of the flags",
 		"emit callback --state s": "success: missing",
 		"emit callback --state s --url https://a.example/?state=s": "none of the others can be",
-		"emit callback --state s --success":                        "code: missing",
+		"emit callback --state s --success --cancel":               "cancel: contradicts success",
 		"emit callback --state s --code-file /no/such/file":        "reading --code-file",
 		"emit callback --url-file -":                               "it is empty",
 		"emit sync":                                                "connection_id: missing",
