@@ -25,8 +25,7 @@ func (f *Flow) renewed(ctx context.Context, e events.Envelope, in events.Callbac
 	if in.State == rec.OAuthState {
 		return fault.Permanent(fault.Malformed, &events.FieldError{Field: "code", Problem: "missing"})
 	}
-	// What a code's hash is elsewhere: one a callback, for redeliveries and replays.
-	mark := events.UUIDv5("renewed without a code", e.Source, e.ID)
+	mark := renewalMark(e)
 	switch {
 	case rec.EstablishedBy == mark:
 		return f.askFirstFetch(ctx, e, mark, rec) // an earlier delivery did the rest
@@ -45,7 +44,13 @@ func (f *Flow) renewed(ctx context.Context, e events.Envelope, in events.Callbac
 	case err != nil:
 		return fmt.Errorf("flow: trying the tokens after a renewal: %w", err)
 	}
-	return f.reestablish(ctx, e, in, rec, rev, grant, mark)
+	return f.reestablish(ctx, e, in.State, rec, rev, grant)
+}
+
+// renewalMark is to a callback without a code what the code's hash is to one
+// with it: how a redelivery or a replay is known.
+func renewalMark(e events.Envelope) string {
+	return events.UUIDv5("renewed without a code", e.Source, e.ID)
 }
 
 // prove makes one cheap call with the tokens of a connection. That an access
@@ -71,12 +76,13 @@ func isGone(err error) bool {
 }
 
 // reestablish is establish for tokens that were in custody before.
-func (f *Flow) reestablish(ctx context.Context, e events.Envelope, in events.CallbackReceived,
-	rec connection.Record, rev uint64, grant custody.Grant, mark string,
+func (f *Flow) reestablish(ctx context.Context, e events.Envelope, state string,
+	rec connection.Record, rev uint64, grant custody.Grant,
 ) error {
-	if err := f.announceEstablished(ctx, e, in.State, rec, grant); err != nil {
+	if err := f.announceEstablished(ctx, e, state, rec, grant); err != nil {
 		return err
 	}
+	mark := renewalMark(e)
 	err := f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		now := time.Now().UTC()
 		r, err := r.Move(connection.Established, now, "renewed without a new code")
