@@ -12,7 +12,7 @@ import (
 )
 
 func TestMetricsWhileAndAfterWork(t *testing.T) {
-	r := newRig(t, 300*time.Millisecond)
+	r := newRig(t, 1500*time.Millisecond)
 	r.publish("x", nil)
 	begun, release := make(chan struct{}), make(chan struct{})
 	run := r.run(func(context.Context, consumer.Delivery) error {

@@ -149,6 +149,14 @@ func splitNak(t *testing.T, a natstest.Ack) (string, time.Duration) {
 	return "-NAK", opts.Delay
 }
 
+// ended reports whether the last answer so far is this one.
+func ended(acks *natstest.AckLog, body string) func() bool {
+	return func() bool {
+		v := acks.Verdicts()
+		return len(v) > 0 && v[len(v)-1].Body == body
+	}
+}
+
 // metric reads one counter or gauge of the rig's registry.
 func metric(t *testing.T, r *rig, name string, labels map[string]string) float64 {
 	t.Helper()
@@ -234,10 +242,7 @@ func TestOutageEndsByTheClock(t *testing.T) {
 	r.run(func(context.Context, consumer.Delivery) error { return fault.Transient(fault.FinX, errBoom) },
 		func(c *consumer.Config, _ *consumer.Lane) { c.OutageAfter = 300 * time.Millisecond })
 	r.eventually("dead letter", func() bool { return r.deadLetters() == 1 })
-	r.eventually("terminated", func() bool {
-		v := acks.Verdicts()
-		return v[len(v)-1].Body == "+TERM outage"
-	})
+	r.eventually("terminated", ended(acks, "+TERM outage"))
 	if reason := r.deadLetter(1).Header.Get(consumer.HeaderReason); reason != "outage" {
 		t.Errorf("reason %q, want outage", reason)
 	}

@@ -84,7 +84,7 @@ func TestLateAckIsADuplicate(t *testing.T) {
 	p := newPublisher(t, Config{JS: js, AttemptTimeout: 200 * time.Millisecond, Metrics: metrics})
 	broker.Pause()
 	natstest.Eventually(t, 10*time.Second, func() bool {
-		return js.Conn().FlushTimeout(100*time.Millisecond) != nil // the signal takes its time
+		return js.Conn().FlushTimeout(time.Second) != nil // the signal takes its time
 	}, "the broker stands still")
 	type result struct {
 		receipt Receipt
