@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,6 +60,7 @@ type process struct {
 	stops  stops
 
 	nc       *nats.Conn
+	lost     chan struct{} // closed when the connection to NATS is gone for good
 	js       jetstream.JetStream
 	secrets  Secrets
 	keeper   *custody.Keeper
@@ -69,7 +71,7 @@ type process struct {
 // gets DRAIN_TIMEOUT, tokens that no store has yet are waited for. It returns
 // nil after a drain, and an error when the process could not be put together.
 func Run(ctx context.Context, o Options) error {
-	p := &process{Options: o, reg: prometheus.NewRegistry(), codec: Codec(o.Settings)}
+	p := &process{Options: o, lost: make(chan struct{}), reg: prometheus.NewRegistry(), codec: Codec(o.Settings)}
 	p.stops.logger = o.Logger
 	p.health.reg = p.reg
 	p.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version))
@@ -98,17 +100,25 @@ func Run(ctx context.Context, o Options) error {
 // serve runs the lanes until ctx ends and the drain is over.
 func (p *process) serve(ctx context.Context) error {
 	p.Logger.InfoContext(ctx, "connector started", "version", p.Version)
+	intake, stop := context.WithCancel(ctx)
+	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- p.consumer.Run(ctx) }()
+	go func() { ended <- p.consumer.Run(intake) }()
+	var gone error
 	select {
 	case err := <-ended:
 		return fmt.Errorf("app: the lanes ended: %w", err)
+	case <-p.lost:
+		// The broker ended the connection in a way that no reconnect mends (a
+		// protocol violation). A process that cannot work must not look alive.
+		gone = errors.New("the connection to NATS was closed for good; see the log for the broker's reason")
+		stop()
 	case <-ctx.Done():
 	}
 	p.health.drain()
 	p.Logger.InfoContext(ctx, "draining", "limit", p.Settings.Process.DrainTimeout.String())
-	err := errors.Join(<-ended, p.waitForTokens(context.WithoutCancel(ctx)))
-	if err != nil && !errors.Is(err, context.Canceled) {
+	err := errors.Join(gone, <-ended, p.waitForTokens(context.WithoutCancel(ctx)))
+	if err != nil && (gone != nil || !errors.Is(err, context.Canceled)) {
 		return fmt.Errorf("app: draining: %w", err)
 	}
 	p.Logger.InfoContext(ctx, "drained")
@@ -135,7 +145,14 @@ func (p *process) waitForTokens(ctx context.Context) error {
 func (p *process) connect(_ context.Context) error {
 	tracker := &natsconn.Tracker{}
 	cfg := NATSConfig(p.Settings)
-	cfg.Logger, cfg.OnState, cfg.Metrics = p.Logger, tracker.Observe, natsconn.NewMetrics(p.reg)
+	var gone sync.Once
+	cfg.OnState = func(s natsconn.State) {
+		tracker.Observe(s)
+		if s.Status == natsconn.Closed {
+			gone.Do(func() { close(p.lost) })
+		}
+	}
+	cfg.Logger, cfg.Metrics = p.Logger, natsconn.NewMetrics(p.reg)
 	cfg.DrainTimeout = stopEach
 	nc, err := natsconn.Connect(cfg)
 	if err != nil {

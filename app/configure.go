@@ -1,6 +1,7 @@
 package app
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/finx-connector/finx-connector/events"
@@ -76,6 +77,8 @@ func FinXConfig(s settings.Settings) finx.Config {
 			Link: t.Link, Token: t.Token, Accounts: t.Accounts, Transactions: t.Page,
 		},
 		PageSize: s.Fetch.PageSize, MaxBodyBytes: s.FinX.MaxBodyBytes, MaxIdlePerHost: callers(s),
+		// The usual HTTPS_PROXY and NO_PROXY, as every other client honours them.
+		Proxy:       http.ProxyFromEnvironment,
 		RetryBudget: budget, ThrottleDefault: s.FinX.ThrottleDefault,
 	}
 }

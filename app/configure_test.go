@@ -41,6 +41,7 @@ func TestSettingsReachTheirParts(t *testing.T) {
 		"FINX_TIMEOUT_PAGE":   finx.Timeouts.Transactions == 8*time.Second,
 		"FINX_PATH_TOKEN":     finx.Paths.Token == "/t",
 		"FINX_RETRY_BUDGET=0": finx.RetryBudget < 0,
+		"HTTPS_PROXY":         finx.Proxy != nil,
 		"PAGE_SIZE":           finx.PageSize == 123,
 		"callers":             finx.MaxIdlePerHost == 15 && vault.Concurrency == 15,
 		"VAULT_ADDR":          vault.Address == "https://vault.example:8200" && vault.Namespace == "ns",

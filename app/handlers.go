@@ -101,6 +101,7 @@ func (p *process) openLanes(steps *flow.Flow) error {
 		JS: p.js, Lanes: lanes, Codec: p.codec, DLQStream: names.DLQ, Logger: p.Logger,
 		Metrics: consumer.NewMetrics(p.reg, laneNames(lanes)...), RetryDelayMax: s.Handling.RetryDelayMax,
 		OutageAfter: s.Handling.OutageAfter, DrainTimeout: s.Process.DrainTimeout,
+		DeadLetterTimeout: deadLetterTimeout,
 	})
 	if err != nil {
 		return err
@@ -108,6 +109,10 @@ func (p *process) openLanes(steps *flow.Flow) error {
 	p.health.checks = append(p.health.checks, check{"lanes", func(context.Context) error { return blocked(p.consumer.Status()) }})
 	return nil
 }
+
+// deadLetterTimeout outlasts a leader election (5 to 6 s measured) and no more:
+// a dead letter that cannot be stored holds a slot for as long, and comes back.
+const deadLetterTimeout = 10 * time.Second
 
 // blocked says which lanes cannot take work, and why.
 func blocked(lanes []consumer.LaneStatus) error {

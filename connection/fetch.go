@@ -75,6 +75,7 @@ func (r Record) CloseFetch(at time.Time, read map[string]AccountMark, transactio
 		if m == (AccountMark{}) {
 			continue // nothing was there to hold on to, see below
 		}
+		m = m.bounded()
 		old, seen := r.Accounts[id]
 		if !f.leavesNoGap(old, seen) {
 			if seen {
@@ -86,12 +87,30 @@ func (r Record) CloseFetch(at time.Time, read map[string]AccountMark, transactio
 		m.Until = f.Until
 		r = r.SetMark(id, m)
 	}
+	r = r.forgetUnlisted(read)
 	r.LastFetch = &FetchSummary{
 		ID: f.ID, Trigger: f.Trigger, StartedAt: f.StartedAt, FinishedAt: at,
 		Accounts: len(read), Transactions: transactions,
 	}
 	r.Fetch, r.LastError = nil, nil
 	return r.MarkFetchDone(f.ID)
+}
+
+// forgetUnlisted drops the marks of accounts that finX does not list any more,
+// once there are more than a user has: a record must not outgrow what a store
+// takes, and an account that comes back is read from its beginning.
+func (r Record) forgetUnlisted(read map[string]AccountMark) Record {
+	if len(r.Accounts) <= MaxUnlisted {
+		return r
+	}
+	marks := make(map[string]AccountMark, len(read))
+	for id, m := range r.Accounts {
+		if _, listed := read[id]; listed {
+			marks[id] = m
+		}
+	}
+	r.Accounts = marks
+	return r
 }
 
 // leavesNoGap reports whether the window of f begins no later than the place
@@ -106,6 +125,19 @@ func (f OpenFetch) leavesNoGap(old AccountMark, seen bool) bool {
 	}
 	reached, ok := old.reached()
 	return ok && !since.After(reached)
+}
+
+// maxTimestamp is longer than any timestamp; a longer text is no time and is not kept.
+const maxTimestamp = 64
+
+// bounded returns m with texts that are no timestamps left out.
+func (m AccountMark) bounded() AccountMark {
+	for _, s := range []*string{&m.SyncedAt, &m.SucceededAt, &m.Until} {
+		if len(*s) > maxTimestamp {
+			*s = ""
+		}
+	}
+	return m
 }
 
 // MarkFetchDone returns r with id as its newest finished fetch.

@@ -12,6 +12,7 @@ import (
 const (
 	MaxHistory     = 50 // steps kept, the oldest go first
 	MaxDoneFetches = 32 // ids of finished fetches kept, the oldest go first
+	MaxUnlisted    = 64 // accounts above which marks of accounts that are gone are dropped
 	MaxSettled     = 32 // hashes of codes kept; a user who renews twice a year fills them in 16 years
 )
 

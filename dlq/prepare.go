@@ -75,6 +75,9 @@ func (q *Queue) Prepare(ctx context.Context, l Letter) (Event, error) {
 		m, e.Refetched = stored, true
 	}
 	e.subject, e.data, e.header = m.Subject, m.Data, original(m.Header)
+	if len(e.subject) > events.MaxSubject {
+		e.subject = q.cfg.Codec.Subject(typ) // the tokens behind say nothing to the connector
+	}
 	env, err := q.cfg.Codec.Parse(m)
 	if err == nil {
 		err = decode(env)

@@ -37,7 +37,7 @@ func (b *binaries) path(t testing.TB, name string) string {
 		if b.dir, b.err = os.MkdirTemp("", "finx-e2e-"); b.err != nil { //nolint:usetesting // outlives the test that asks first
 			return
 		}
-		cmd := exec.Command("go", "build", "-o", b.dir+string(filepath.Separator),
+		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", b.dir+string(filepath.Separator),
 			"../cmd/finx-connector", "../cmd/finx-sandbox", "../cmd/finx-local")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.err = fmt.Errorf("building the programs: %w\n%s", err, out)

@@ -2,6 +2,10 @@ package events
 
 import "strings"
 
+// MaxSubject is the longest subject this program publishes to, in bytes. A broker
+// takes 4096 for a whole control line by default.
+const MaxSubject = 1024
+
 // DefaultMaxInputBytes is the size above which an input is refused unread.
 const DefaultMaxInputBytes = 512 << 10
 
@@ -31,10 +35,21 @@ func (c Codec) OutputSubject(typ, connectionID string, perConnection bool) strin
 
 // DLQSubject returns the subject of the dead letter of a message that was on
 // the subject original. The prefix stands once, before everything.
+//
+// A subject longer than MaxSubject keeps its base name only. With the reply
+// subject it would be longer than the control line a broker takes, and that
+// ends the whole connection, for good.
 func (c Codec) DLQSubject(original string) string {
 	base, ok := c.base(original)
 	if !ok {
 		base = original
+	}
+	if len(base) > MaxSubject {
+		if typ, known := c.TypeOf(original); known {
+			base = typ
+		} else {
+			base = base[:MaxSubject]
+		}
 	}
 	return c.Subject(SubjectDLQ + "." + base)
 }

@@ -9,7 +9,7 @@ import (
 
 func TestBadValuesAreRefusedByName(t *testing.T) {
 	for name, values := range map[string][]string{
-		"NATS_URL":                    {"127.0.0.1", "http://a:1", "nats://a:1,,nats://b:1", "nats://"},
+		"NATS_URL":                    {"http://a:1", "nats://a:1,,nats://b:1", "nats://", "a b", "nats://u:#" + canary + "@h", "nats://u:12/" + canary + "@h", "nats://u:?" + canary + "@h"},
 		"VAULT_ADDR":                  {"vault:8200", "ftp://v", "https://" + canary + ":x@vault", "https://"},
 		"VAULT_SKIP_VERIFY":           {"maybe", "2"},
 		"VAULT_AUTH":                  {"ldap", "Token"},
@@ -64,7 +64,7 @@ func TestGoodEdgesAreTaken(t *testing.T) {
 		"CHUNK_BYTES":     {"16384", "16KiB", "64MiB", "512 KiB"},
 		"SYNC_INTERVAL":   {"1s", "1h30m"},
 		"STREAM_REQUESTS": {"team-a_REQ"},
-		"NATS_URL":        {"nats://a:4222, nats://b:4222", "ws://a", "wss://token@a:443"},
+		"NATS_URL":        {"nats://a:4222, nats://b:4222", "ws://a", "wss://token@a:443", "localhost:4222", "a, b:1"},
 		"LOG_LEVEL":       {"error", "Debug"},
 	} {
 		for _, value := range values {

@@ -37,13 +37,12 @@ type NATS struct {
 	KeyFile      string
 }
 
-// ShownURL returns the addresses without what comes before their @.
+// ShownURL returns the addresses, scheme and host only.
 func (n NATS) ShownURL() string {
 	parts := strings.Split(n.URL.Reveal(), ",")
 	for i, p := range parts {
 		if u, err := url.Parse(strings.TrimSpace(p)); err == nil {
-			u.User = nil
-			parts[i] = u.String()
+			parts[i] = u.Scheme + "://" + u.Host
 		} else {
 			parts[i] = "(unreadable)"
 		}

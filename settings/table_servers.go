@@ -10,21 +10,32 @@ import (
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
+// setServers reads the broker's addresses. One without a scheme is nats://, as
+// the NATS client reads it.
+func setServers(s *Settings, v string) error {
+	var servers []string
+	for part := range strings.SplitSeq(v, ",") {
+		part = strings.TrimSpace(part)
+		if part != "" && !strings.Contains(part, "://") {
+			part = "nats://" + part
+		}
+		u, err := url.Parse(part)
+		// A fragment, a query or a path is what an unescaped password becomes.
+		if err != nil || u.Hostname() == "" || u.Fragment != "" || u.RawQuery != "" || u.ForceQuery || strings.Trim(u.Path, "/") != "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return errors.New("comma list of nats://, tls://, ws:// or wss:// addresses, with special characters of a password percent-encoded")
+		}
+		servers = append(servers, part)
+	}
+	s.NATS.URL = secret.New(strings.Join(servers, ","))
+	return nil
+}
+
 func natsTable() []Setting {
 	return []Setting{
 		{
 			Env: "NATS_URL", Default: "nats://127.0.0.1:4222", Doc: "addresses of the broker",
 			Allowed: "comma list of nats://, tls://, ws:// or wss:// addresses",
-			set: func(s *Settings, v string) error {
-				for part := range strings.SplitSeq(v, ",") {
-					u, err := url.Parse(strings.TrimSpace(part))
-					if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-						return errors.New("comma list of nats://, tls://, ws:// or wss:// addresses")
-					}
-				}
-				s.NATS.URL = secret.New(v)
-				return nil
-			},
+			set:     setServers,
 		},
 		file("NATS_CREDS", "user JWT and seed", func(s *Settings) *string { return &s.NATS.CredsFile }),
 		file("NATS_NKEY_SEED_FILE", "nkey seed", func(s *Settings) *string { return &s.NATS.NkeySeedFile }),
@@ -37,8 +48,11 @@ func natsTable() []Setting {
 func vaultTable() []Setting {
 	return []Setting{
 		checked("VAULT_ADDR", "https://127.0.0.1:8200", "address of Vault; its other variables are honoured as the Vault client reads them",
-			"absolute http or https URL",
-			func(v string) bool { _, ok := absoluteURL(v, "http", "https"); return ok },
+			"absolute http or https URL, or unix:// and the path of a socket",
+			func(v string) bool {
+				_, ok := absoluteURL(v, "http", "https")
+				return ok || strings.HasPrefix(v, "unix:///")
+			},
 			func(s *Settings) *string { return &s.Vault.Addr }),
 		reread(secretText("VAULT_TOKEN", "token to log in with, when `VAULT_AUTH` is `token`", func(s *Settings) *secret.Text { return &s.Vault.Token }),
 			func(s *Settings) *string { return &s.Vault.TokenFile }),

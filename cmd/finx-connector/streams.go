@@ -49,6 +49,13 @@ Exit code: 0 when all is as it should be, 1 when something is left to do.
 		if done > 0 && !out.json() {
 			fmt.Fprintf(p.stdout, "applied %s\n", counted(done, "change"))
 		}
+		// An old broker takes what it does not know and leaves it out: a timer
+		// that never fires would be the last to tell.
+		if _, after, err := b.difference(ctx); err != nil {
+			return err
+		} else if n := len(streams.Pending(after)); n > 0 {
+			return fmt.Errorf("streams: the broker took %s and does not have it: %s; is it older than NATS server 2.14?", counted(n, "change"), streams.Pending(after)[0])
+		}
 		if left > 0 {
 			return fmt.Errorf("streams: %s left to you: see what is marked manual", counted(left, "difference"))
 		}
