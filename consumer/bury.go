@@ -21,15 +21,15 @@ const storeWithin = 5 * time.Second
 // bury stores the dead letter of the delivery and returns nil only when the
 // server has acknowledged it. Its id names the original, so a second copy within
 // the stream's dedupe window is none. Heartbeats go on meanwhile.
-func (w *work) bury(ctx context.Context, class fault.Class, text string) error {
+func (w *work) bury(ctx context.Context, class fault.Class, kept keepable) error {
 	l := w.lane
 	stop := w.keepAlive(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout+storeWithin)
 	defer stop()
 	ctx, cancel := outlive(ctx, settleGrace)
 	defer cancel()
 	letter := deadLetter{
-		d: w.d, codec: l.cfg.Codec, class: class, text: text,
-		consumer: l.Durable, now: time.Now(), redact: l.Redact,
+		d: w.d, kept: kept.message, codec: l.cfg.Codec, class: class, text: kept.line,
+		consumer: l.Durable, now: time.Now(),
 	}
 	js, withhold := l.cfg.JS, false
 	policy := retry.Policy{Initial: 100 * time.Millisecond, Max: 2 * time.Second, Budget: l.cfg.DeadLetterTimeout, Jitter: 0.2}
@@ -71,46 +71,38 @@ func (w *work) lastWords(ctx context.Context, class fault.Class, cause error) er
 	return nil
 }
 
-// errorLine is the error of a delivery as it may be kept: one line, redacted with
-// the message, because a careless error could quote it.
-func (w *work) errorLine(err error) string {
+// keepable is what of a delivery may be kept and logged.
+type keepable struct {
+	message events.Message
+	line    string // the error, one line
+}
+
+// redacted passes the message and the error through the lane's Redact, together:
+// a careless error could quote what only the message shows to be a code.
+func (w *work) redacted(err error) keepable {
+	before, named, after := errorParts(err)
+	if w.lane.Redact == nil {
+		return keepable{w.d.Message, oneLine(before + named + after)}
+	}
+	message, texts := w.lane.Redact(w.d.Message, before, after)
+	if len(texts) != 2 {
+		texts = []string{"", ""}
+	}
+	return keepable{message, oneLine(texts[0] + named + texts[1])}
+}
+
+// errorParts returns the error as one line, in three parts. The middle one is a
+// field error: it never quotes, and it may name a member that Redact would take
+// for what it is there to hide: "code: missing".
+func errorParts(err error) (before, named, after string) {
 	if err == nil {
-		return ""
+		return "", "", ""
 	}
 	line := oneLine(err.Error())
-	if w.lane.Redact == nil {
-		return line
-	}
-	// A field error never quotes, and it may name a member that Redact would take
-	// for what it is there to hide: "code: missing".
 	if fe, ok := errors.AsType[*events.FieldError](err); ok {
-		if before, after, found := strings.Cut(line, fe.Error()); found {
-			return oneLine(w.redactLine(before) + fe.Error() + w.redactLine(after))
+		if head, tail, found := strings.Cut(line, fe.Error()); found {
+			return head, fe.Error(), tail
 		}
 	}
-	return oneLine(w.redactLine(line))
-}
-
-// redactLine passes a text through the lane's Redact, together with the message:
-// a code may be known from a header only.
-func (w *work) redactLine(line string) string {
-	m := w.d.Message
-	m.Header = map[string][]string{HeaderError: {line}}
-	for name, values := range w.d.Header {
-		if name != HeaderError {
-			m.Header[name] = values
-		}
-	}
-	if kept := w.lane.Redact(m).Header[HeaderError]; len(kept) > 0 {
-		return kept[0]
-	}
-	return ""
-}
-
-// subject is the subject as it may be logged.
-func (w *work) subject() string {
-	if w.lane.Redact == nil {
-		return w.d.Subject
-	}
-	return w.lane.Redact(events.Message{Subject: w.d.Subject, Header: w.d.Header, Data: w.d.Data}).Subject
+	return line, "", ""
 }

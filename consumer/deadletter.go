@@ -44,13 +44,13 @@ const (
 
 // deadLetter is what is known when a message is given up.
 type deadLetter struct {
-	d        Delivery
+	d        Delivery       // as it was
+	kept     events.Message // redacted
 	codec    events.Codec
 	class    fault.Class
 	text     string // the error line, redacted
 	consumer string
 	now      time.Time
-	redact   func(events.Message) events.Message
 }
 
 // message returns the original with the dead letter's headers on it. When that
@@ -58,10 +58,7 @@ type deadLetter struct {
 // size, the body gives way to a note that says how to find the original, which
 // stays in its stream.
 func (dl deadLetter) message(maxPayload int64, withhold bool) *nats.Msg {
-	kept := dl.d.Message
-	if dl.redact != nil {
-		kept = dl.redact(kept)
-	}
+	kept := dl.kept
 	m := &nats.Msg{Subject: dl.codec.DLQSubject(kept.Subject), Header: nats.Header{}, Data: kept.Data}
 	for name, values := range kept.Header {
 		if !hasPrefixFold(name, natsPrefix) && !hasPrefixFold(name, dlqPrefix) {

@@ -18,7 +18,7 @@ const mebibyte = 1 << 20
 
 func letterOf(m events.Message) deadLetter {
 	return deadLetter{
-		d: Delivery{Message: m, Attempt: 3}, class: fault.Rejected, text: "state: unknown",
+		d: Delivery{Message: m, Attempt: 3}, kept: m, class: fault.Rejected, text: "state: unknown",
 		consumer: "finx-callbacks", now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.FixedZone("", 3600)),
 	}
 }

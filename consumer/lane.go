@@ -37,8 +37,10 @@ type Lane struct {
 	// instead; it may be called again for the same message.
 	LastWords func(ctx context.Context, d Delivery, class fault.Class, err error) error
 	// Redact removes what may not be kept from a dead letter and from log lines;
-	// nil keeps the message as it is. It is given the error line as a header.
-	Redact func(events.Message) events.Message
+	// nil keeps the message as it is. texts are pieces of the error line, which may
+	// quote the message; they come back in their order. It is called once for each
+	// settled delivery.
+	Redact func(m events.Message, texts ...string) (events.Message, []string)
 }
 
 func (l *Lane) check() error {

@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,6 +104,35 @@ func TestCarelessErrorQuotesTheCode(t *testing.T) {
 	}
 	if m.Header.Get(consumer.HeaderError) == "" {
 		t.Error("no error line at all")
+	}
+}
+
+// TestTheMessageIsRedactedOnce: it takes a look at every byte, of a message that
+// may be large, on a lane that is short of time.
+func TestTheMessageIsRedactedOnce(t *testing.T) {
+	r := newRig(t, 30*time.Second)
+	acks := r.acks()
+	r.publish(`{"state":"s","code":"`+code+`"}`, nil)
+	var redactions atomic.Int32
+	r.run(func(context.Context, consumer.Delivery) error {
+		return fmt.Errorf("%s: %w: %s", code, fault.Permanent(fault.Malformed, &events.FieldError{Field: "code", Problem: "missing"}), code)
+	}, func(_ *consumer.Config, l *consumer.Lane) {
+		l.Redact = func(m events.Message, texts ...string) (events.Message, []string) {
+			redactions.Add(1)
+			return events.RedactCallback(m, texts...)
+		}
+	})
+	acks.WaitVerdicts(t, 1, soon)
+	r.eventually("log line", func() bool { return len(r.log.lines(t, "delivery settled")) == 1 })
+	if n := redactions.Load(); n != 1 {
+		t.Errorf("redacted %d times, want once for dead letter, error line and log line", n)
+	}
+	m := r.deadLetter(1)
+	if text := m.Header.Get(consumer.HeaderError); text != "[redacted]code: missing[redacted]" {
+		t.Errorf("error %q, want the field error as it is and nothing of what quotes the code", text)
+	}
+	if all := headerText(m.Header) + string(m.Data) + r.log.String(); strings.Contains(all, code) {
+		t.Errorf("the code leaked: %s", all)
 	}
 }
 

@@ -116,11 +116,11 @@ func (w *work) settle(ctx context.Context, err, cause error) {
 		attempt: w.d.Attempt, failures: w.note.failures + 1, tries: w.note.tries + 1,
 		failingSince: w.note.first, jitter: rand.Float64(), //nolint:gosec // a spread of delays, not a secret
 	}, limits{l.MaxAttempts, l.cfg.RetryDelay, l.cfg.RetryDelayMax, l.cfg.OutageAfter}, now)
-	text := w.errorLine(err)
+	kept := w.redacted(err)
 	var stored error
 	if a.Kind == DeadLetter {
 		if stored = w.lastWords(ctx, a.Class, err); stored == nil {
-			stored = w.bury(ctx, a.Class, text)
+			stored = w.bury(ctx, a.Class, kept)
 		}
 		if stored != nil {
 			a = Action{Kind: Nak, Outcome: OutcomeNotStored, Delay: jittered(l.cfg.RetryDelayMax, rand.Float64()), Counts: a.Counts} //nolint:gosec // as above
@@ -134,7 +134,7 @@ func (w *work) settle(ctx context.Context, err, cause error) {
 	}
 	said := w.answer(ctx, a)
 	l.cfg.Metrics.settled(l.Name, a, w.d.Attempt)
-	w.report(ctx, a, text, stored, said)
+	w.report(ctx, a, kept, stored, said)
 }
 
 // answer sends the answer. It is the only place that does, but for handBack.
@@ -175,23 +175,23 @@ func (w *work) ack(ctx context.Context) error {
 
 // report writes the one line a delivery gets. It never holds data: the subject
 // and the error have been through the lane's Redact.
-func (w *work) report(ctx context.Context, a Action, text string, stored, said error) {
+func (w *work) report(ctx context.Context, a Action, kept keepable, stored, said error) {
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
-		slog.String("subject", w.subject()), slog.String("stream", w.d.Stream), slog.Uint64("sequence", w.d.Sequence),
+		slog.String("subject", kept.message.Subject), slog.String("stream", w.d.Stream), slog.Uint64("sequence", w.d.Sequence),
 		slog.Int("attempt", w.d.Attempt), slog.String("outcome", string(a.Outcome)), slog.Duration("duration", time.Since(w.begun)),
 	}
 	switch a.Outcome {
 	case OutcomeDone, OutcomeShutdown: // neither has an error to tell
 	case OutcomeRetry, OutcomeWaitUntil:
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.Duration("delay", a.Delay), slog.String("error", text))
+		attrs = append(attrs, slog.Duration("delay", a.Delay), slog.String("error", kept.line))
 	case OutcomeDeadLetter:
 		level = slog.LevelError
-		attrs = append(attrs, slog.String("class", string(a.Class)), slog.String("error", text))
+		attrs = append(attrs, slog.String("class", string(a.Class)), slog.String("error", kept.line))
 	case OutcomeNotStored:
 		level = slog.LevelError
-		attrs = append(attrs, slog.String("error", text), slog.String("store_error", oneLine(stored.Error())))
+		attrs = append(attrs, slog.String("error", kept.line), slog.String("store_error", oneLine(stored.Error())))
 	}
 	if said != nil {
 		level = max(level, slog.LevelWarn)

@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/base64"
+	"maps"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -26,12 +27,28 @@ const maxCodes = 64
 //
 // Codes of fewer than six bytes are looked for as whole values only: as parts
 // of other strings they would be everywhere, and they protect nothing.
-func RedactCallback(m Message) Message {
+//
+// texts are what was said about m, such as errors. They come back in their
+// order without the code, and what they say changes nothing in m. To find the
+// codes m is read from end to end, so everything about it goes into one call.
+func RedactCallback(m Message, texts ...string) (Message, []string) {
 	r := newRedactor(m)
+	clean := make([]string, len(texts))
+	for i, text := range texts {
+		clean[i] = r.foreign(text)
+	}
 	m.Header = r.header(m.Header)
 	m.Subject = r.subject(m.Subject)
 	m.Data = r.body(m.Data)
-	return m
+	return m, clean
+}
+
+// foreign returns a text from outside the message without the codes of the
+// message and without those it gives itself.
+func (r *redactor) foreign(s string) string {
+	own := &redactor{codes: maps.Clone(r.codes)}
+	own.learnFromText(s)
+	return own.text(s)
 }
 
 // redactor knows the codes of one message.

@@ -98,7 +98,7 @@ func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := events.Message{Subject: "callback.received", Header: maps.Clone(tc.header), Data: []byte(tc.in), Stream: "S", Sequence: 3, Time: at}
-			got := events.RedactCallback(in)
+			got := redact(in)
 			if string(got.Data) != tc.want {
 				t.Errorf("body\n got %s\nwant %s", got.Data, tc.want)
 			}
@@ -111,7 +111,7 @@ func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
 			if string(in.Data) != tc.in || !reflect.DeepEqual(in.Header, tc.header) {
 				t.Error("the original was changed")
 			}
-			again := events.RedactCallback(got)
+			again := redact(got)
 			if !bytes.Equal(again.Data, got.Data) {
 				t.Errorf("a second time changes it: %s", again.Data)
 			}
@@ -124,11 +124,11 @@ func TestRedactCallbackLooksAtTheSubject(t *testing.T) {
 		"callback.received.canarycode.eu": "callback.received.redacted.eu",
 		"callback.received.eu.42":         "callback.received.eu.42",
 	} {
-		if got := events.RedactCallback(events.Message{Subject: subject, Data: []byte(`{"code":"canarycode"}`)}); got.Subject != want {
+		if got := redact(events.Message{Subject: subject, Data: []byte(`{"code":"canarycode"}`)}); got.Subject != want {
 			t.Errorf("%s: %s, want %s", subject, got.Subject, want)
 		}
 	}
-	if got := events.RedactCallback(events.Message{Subject: "callback.received.eyJ.canary", Data: []byte(`{"code":"eyJ.canary"}`)}); strings.Contains(got.Subject, "canary") {
+	if got := redact(events.Message{Subject: "callback.received.eyJ.canary", Data: []byte(`{"code":"eyJ.canary"}`)}); strings.Contains(got.Subject, "canary") {
 		t.Errorf("subject %s", got.Subject)
 	}
 }
@@ -140,7 +140,7 @@ func TestRedactCallbackIsBounded(t *testing.T) {
 		fmt.Fprintf(&body, `,"%d":{"code":"canary-code-%d","x":"%d"}`, i, i, i)
 	}
 	body.WriteString("}")
-	got := events.RedactCallback(events.Message{Data: []byte(body.String()), Header: header("Nats-Msg-Id", "canary-code-19999", "X", "fine")})
+	got := redact(events.Message{Data: []byte(body.String()), Header: header("Nats-Msg-Id", "canary-code-19999", "X", "fine")})
 	if len(got.Data) > 200 || !bytes.Contains(got.Data, []byte(`"withheld"`)) {
 		t.Errorf("%d bytes were kept", len(got.Data))
 	}
@@ -156,7 +156,7 @@ func TestNoFormOfACallbackKeepsItsCode(t *testing.T) {
 		code := rapid.StringMatching(`[A-Za-z0-9._~+/=%&?#" -]{8,40}`).Draw(t, "code")
 		code = "K" + code + "Z"
 		m := plant(t, code)
-		if got := show(events.RedactCallback(m)); leaks(got, code) {
+		if got := show(redact(m)); leaks(got, code) {
 			t.Fatalf("code %q\n in %s\nout %s", code, show(m), got)
 		}
 	})
@@ -195,4 +195,44 @@ func plant(t *rapid.T, code string) events.Message {
 		m.Data = []byte(data[:len(data)-1]) // cut off
 	}
 	return m
+}
+
+// redact is RedactCallback for a message of which nothing was said.
+func redact(m events.Message) events.Message {
+	m, _ = events.RedactCallback(m)
+	return m
+}
+
+func TestTextsAboutACallbackLoseItsCode(t *testing.T) {
+	m := events.Message{
+		Subject: "callback.received", Header: header("X-Referer", "/cb?code=canary-code-2"),
+		Data: []byte(`{"state":"abcdef","code":"canary-code-1","status":"refused"}`),
+	}
+	for text, want := range map[string]string{
+		"":                             "",
+		"flow: reading the connection": "flow: reading the connection",
+		"exchanging canary-code-1":     "[redacted]",
+		"exchanging canary%2Dcode%2D1": "[redacted]",
+		"known from a header only: canary-code-2": "[redacted]",
+		"GET /x?code=stranger&state=s":            "GET /x?state=s",
+		"status code: refused":                    "[redacted]",
+	} {
+		got, texts := events.RedactCallback(m, "first", text, "last")
+		if len(texts) != 3 || texts[0] != "first" || texts[1] != want || texts[2] != "last" {
+			t.Errorf("%q became %q, want %q", text, texts, want)
+		}
+		// What an error calls a code is none of the message's.
+		if alone := redact(m); string(got.Data) != string(alone.Data) || !strings.Contains(string(got.Data), "refused") {
+			t.Errorf("after %q the body is %s, without it %s", text, got.Data, alone.Data)
+		}
+	}
+}
+
+// BenchmarkRedactCallback is of a callback as large as a message can be.
+func BenchmarkRedactCallback(b *testing.B) {
+	m := events.Message{Subject: "callback.received", Data: []byte(`{"state":"s","code":"canary-code-1","pad":"` + strings.Repeat("x", 1<<20) + `"}`)}
+	b.SetBytes(int64(len(m.Data)))
+	for b.Loop() {
+		_ = redact(m)
+	}
 }

@@ -31,6 +31,9 @@ func (r *redactor) learnFromText(s string) {
 				r.learn(p.value)
 			}
 		}
+		if !mentionsCode(form) {
+			continue
+		}
 		for _, match := range assignedCode.FindAllStringSubmatch(form, -1) {
 			r.learn(match[1])
 		}
@@ -88,7 +91,21 @@ func (r *redactor) holdsCode(s string) bool {
 
 // looksLikeCode reports whether s still assigns something to a code.
 func looksLikeCode(s string) bool {
-	return slices.ContainsFunc(decodings(s), assignedCode.MatchString)
+	return slices.ContainsFunc(decodings(s), func(form string) bool {
+		return mentionsCode(form) && assignedCode.MatchString(form)
+	})
+}
+
+// mentionsCode reports whether the word assignedCode looks for is in s, in any
+// case. Asking first saves most of the time that a large body takes.
+func mentionsCode(s string) bool {
+	const word = "code"
+	for i := 0; i+len(word) <= len(s); i++ {
+		if s[i]|0x20 == word[0] && strings.EqualFold(s[i:i+len(word)], word) {
+			return true
+		}
+	}
+	return false
 }
 
 // assignedCode matches code=x, "code": "x", \"code\":\"x\" and the like.

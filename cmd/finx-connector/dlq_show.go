@@ -26,7 +26,7 @@ type letterDetails struct {
 
 // detailsOfLetter takes codes out, whatever was published on whatever subject.
 func detailsOfLetter(l dlq.Letter, body bool) letterDetails {
-	clean := events.RedactCallback(events.Message{Subject: l.Original.Subject, Header: l.Header, Data: l.Data})
+	clean, _ := events.RedactCallback(events.Message{Subject: l.Original.Subject, Header: l.Header, Data: l.Data})
 	d := letterDetails{
 		letterView: viewLetter(l), MsgID: l.Original.MsgID, Bytes: len(l.Data), Withheld: l.Withheld(), Headers: clean.Header,
 	}
