@@ -136,7 +136,10 @@ func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts
 // is asked for, and an empty one is the proof.
 func (j *fetch) isLast(n, size, longest int) bool {
 	if n >= size {
-		for seen := j.honoured.Load(); int64(size) > seen && !j.honoured.CompareAndSwap(seen, int64(size)); seen = j.honoured.Load() {
+		for seen := j.honoured.Load(); int64(size) > seen; seen = j.honoured.Load() {
+			if j.honoured.CompareAndSwap(seen, int64(size)) {
+				break
+			}
 		}
 		return false
 	}
