@@ -37,7 +37,27 @@ func mergeStream(s stream, is jetstream.StreamConfig, r replicas) (jetstream.Str
 		m.enable("allow_msg_schedules", &is.AllowMsgSchedules, want.AllowMsgSchedules)
 	}
 	m.streamDrift(is, want)
+	m.losses(s.kind, is, want)
 	return is, m.changes
+}
+
+// losses reports limits that drop what nobody may lose without a word to
+// anybody: timers, on the one stream that has to discard the oldest, and the
+// records in the buckets.
+func (m *merge) losses(kind Kind, is, want jetstream.StreamConfig) {
+	if kind == KindStream && !want.AllowMsgSchedules {
+		return // a limit there refuses publishers, or is the operator's retention
+	}
+	const remedy = "what is dropped by it is never missed until it is needed: take the limit away"
+	if is.MaxMsgs > 0 {
+		m.manual("max_msgs", fmt.Sprint(is.MaxMsgs), "unlimited", remedy)
+	}
+	if is.MaxAge > 0 && want.MaxAge == 0 {
+		m.manual("max_age", is.MaxAge.String(), "unlimited", remedy)
+	}
+	if is.MaxBytes > 0 && is.Discard == jetstream.DiscardOld {
+		m.manual("max_bytes", fmt.Sprint(is.MaxBytes), "unlimited", remedy)
+	}
 }
 
 // streamDrift reports what is wrong and is not ours to change.
