@@ -22,6 +22,7 @@ func TestLinkAnswers(t *testing.T) {
 		"200":            {200, `{"id":"f-1","location":"` + location + `","more":[1]}`, "f-1", true},
 		"id a number":    {200, `{"id":12,"location":"` + location + `"}`, "12", true},
 		"flow_id":        {200, `{"flow_id":"f-2","location":"` + location + `"}`, "f-2", true},
+		"with a mark":    {200, "\ufeff" + `{"location":"` + location + `"}`, "", true},
 		"no id":          {200, `{"location":"` + location + `"}`, "", true},
 		"no location":    {201, `{"id":"f-1"}`, "", false},
 		"not a link":     {201, `{"location":"javascript:alert(1)","id":"f"}`, "", false},
@@ -61,6 +62,7 @@ func TestAccountAnswers(t *testing.T) {
 		"status a string": {`[{"account_id":"A","status":"ok","icon":{"url":1}}]`, []finx.Account{{ID: "A", Raw: []byte(`{"account_id":"A","status":"ok","icon":{"url":1}}`)}}},
 		"empty":           {`{"accounts":[]}`, nil},
 		"null":            {"{\"accounts\":null}\n", nil},
+		"with a mark":     {"\ufeff" + `[{"account_id":"A"}]`, []finx.Account{{ID: "A", Raw: []byte(`{"account_id":"A"}`)}}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -126,6 +128,8 @@ func TestTransactionsKeepTheirBytes(t *testing.T) {
 		"envelope":       `{"transactions":[` + list + `]}`,
 		"siblings":       ` {"status":{"synced_at":1},"transactions": [` + list + ` ] ,"statistics":[]} ` + "\n",
 		"bare":           `[` + list + `]`,
+		"with a mark":    "\ufeff" + `{"transactions":[` + list + `]}`,
+		"bare, mark":     "\ufeff" + `[` + list + `]`,
 		"member escaped": `{"transa\u0063tions":[` + list + `]}`,
 	} {
 		t.Run(name, func(t *testing.T) {

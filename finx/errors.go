@@ -19,8 +19,9 @@ var (
 	// not allow them the call. Waiting mends nothing but the operator can, so the
 	// verdict is Retry and no event is lost.
 	ErrClientCredentials = errors.New("finX does not accept the client credentials (FINX_CLIENT_ID, FINX_CLIENT_SECRET)")
-	// ErrNotFinX: the answer was not finX's: a redirect, or a web page where finX
-	// answers with JSON. The base URL, a path or something in between is wrong.
+	// ErrNotFinX: the answer was not finX's: a redirect, or a refusal in which
+	// nothing is finX's, such as a gateway's. The base URL, a path or something in
+	// between is wrong, or finX is being deployed: the verdict is Retry.
 	ErrNotFinX = errors.New("the answer is not finX's (check the base URL, the paths and what is in front of finX)")
 )
 

@@ -1,8 +1,11 @@
 package finx_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +57,7 @@ func TestAPIErrorReadsEveryShape(t *testing.T) {
 		"predecessor":             {`{"error":{"code":null,"group":"unknown","message":"m","name":"n"},"status":400}`, 0, "", "unknown", ""},
 		"OAuth":                   {`{"error":"invalid_grant","error_description":"gone"}`, 0, "invalid_grant", "", "gone"},
 		"error as free text":      {`{"error":"something else"}`, 0, "", "", "something else"},
-		"flat":                    {`{"code":1002,"description":"flat"}`, 1002, "", "", "flat"},
+		"flat":                    {`{"code":1002,"description":"flat"}`, 0, "", "", "flat"},
 		"data as string":          {`{"error":{"data":"x","code":1002}}`, 1002, "", "", ""},
 		"data as array":           {`{"error":{"data":[{"a":1}],"code":1002}}`, 1002, "", "", ""},
 		"code as object":          {`{"error":{"code":{"n":1},"description":"d"}}`, 0, "", "", "d"},
@@ -86,7 +89,7 @@ func TestAPIErrorReadsEveryShape(t *testing.T) {
 func TestDescriptionIsScrubbed(t *testing.T) {
 	tests := map[string]string{
 		"token " + canaryAccess + " is unknown":             "token [redacted] is unknown",
-		"token AcanaryAccess… is unknown":                   "token AcanaryAccess… is unknown",
+		"token AcanaryAccess… is unknown":                   "token [redacted]… is unknown",
 		"some other RTfI2zzzzzzzzzzzzzzzz1 token":           "some other [redacted] token",
 		"jwt (eyJhbGciOiJIUzI1NiJ9.e30.c2ln) given":         "jwt ([redacted]) given",
 		"account DE07900948150000002000 unknown":            "account [redacted] unknown",
@@ -109,6 +112,27 @@ func TestASecretThatLooksLikeAWordIsScrubbed(t *testing.T) {
 	err := c.Revoke(t.Context(), secretOf("open sesame"))
 	if ae, ok := errors.AsType[*finx.APIError](err); !ok || ae.Description != "the token [redacted] of [redacted] is unknown" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Servers like to name a token by its beginning, and the beginning may be enough
+// to find the rest in another log.
+func TestBeginningsOfSecretsAreScrubbed(t *testing.T) {
+	spellings := []string{canaryRefresh, url.QueryEscape(canaryRefresh), url.PathEscape(canaryRefresh),
+		base64.StdEncoding.EncodeToString([]byte(canaryRefresh)), base64.StdEncoding.EncodeToString([]byte(clientID + ":" + canaryClientSecret)), canaryClientSecret}
+	for _, secret := range spellings {
+		for n := 6; n <= len(secret); n++ {
+			said, err := json.Marshal("token (" + secret[:n] + "*) unknown to the client, " + secret[:n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := newClient(t, serve(t, answer(409, `{"error":{"description":`+string(said)+`,"group":"client"}}`)), nil)
+			_, err = c.Refresh(t.Context(), secretOf(canaryRefresh))
+			ae, ok := errors.AsType[*finx.APIError](err)
+			if !ok || ae.Description != "token ([redacted]*) unknown to the client, [redacted]" || ae.Group != "client" {
+				t.Errorf("%q became %v", said, err)
+			}
+		}
 	}
 }
 

@@ -2,11 +2,13 @@ package finx
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
@@ -15,6 +17,7 @@ import (
 // refusal makes the error of an answer that is not 2xx.
 func (c *Client) refusal(k call, sentID string, resp *http.Response) error {
 	body := decodeErrorBody(errorBodyBytes(resp))
+	body.asksBasic = asksBasic(resp.Header)
 	j := judge(k.auth, resp.StatusCode, body)
 	clean := c.scrubber(k)
 	id := clean.requestID(resp.Header.Get(headerRequestID))
@@ -95,11 +98,28 @@ func (c *Client) quiet(limited context.Context, k call, err error) error {
 
 // scrubber knows what this call has sent.
 func (c *Client) scrubber(k call) scrubber {
-	secrets := []string{c.cfg.ClientSecret.Reveal(), c.cfg.ClientID + ":" + c.cfg.ClientSecret.Reveal(), k.bearer.Reveal()}
+	// Of client id and secret together only what the header shows: the id alone is
+	// no secret, and its beginning may be a common word.
+	basic := base64.StdEncoding.EncodeToString([]byte(c.cfg.ClientID + ":" + c.cfg.ClientSecret.Reveal()))
+	secrets := []string{c.cfg.ClientSecret.Reveal(), basic, k.bearer.Reveal()}
 	for _, s := range k.inBody {
 		secrets = append(secrets, s.Reveal())
 	}
 	return newScrubber(secrets...)
+}
+
+// asksBasic reports whether an answer asks for HTTP Basic. In doubt it does: a
+// client that is blamed waits for the operator, a grant that is blamed is gone.
+func asksBasic(h http.Header) bool {
+	for _, value := range h.Values("WWW-Authenticate") {
+		for challenge := range strings.SplitSeq(value, ",") {
+			scheme, _, _ := strings.Cut(strings.TrimSpace(challenge), " ")
+			if strings.EqualFold(scheme, "Basic") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func cleanAll(s scrubber, texts []string) []string {

@@ -17,6 +17,7 @@ func FuzzDecodeErrorBody(f *testing.F) {
 		``, `null`, `[]`, `{}`, `<html>`, `{"error":"invalid_grant","error_description":"no"}`,
 		`{"error":{"code":1000,"data":{"bank_code":["Not a valid string."]},"description":"d","group":"client"}}`,
 		`{"error":{"code":"1008","data":[1],"group":"a b"}}`, `{"error":{"code":1e9,"description":"\ud800"}}`,
+		`{"message":"Forbidden"}`, `{"code":1003,"name":"invalid_grant"}`, `{"error":{"code":403,"message":"m"}}`, "\ufeff{\"error\":{\"code\":1003}}",
 		`{"error":{"code":20001,"description":"half`, `{"error":{"error":{"code":1}}}`, "{\"error\":\"\xff\x00canary-secret-1\"}",
 	} {
 		f.Add([]byte(seed), 400)
@@ -31,6 +32,9 @@ func FuzzDecodeErrorBody(f *testing.F) {
 			}
 			if errors.Is(j.sentinel, ErrInvalidGrant) && (a != asGrant || status >= 500 || status == 429 || j.verdict != fault.GiveUp) {
 				t.Errorf("status %d says that the grant is bad", status)
+			}
+			if e.foreign && (errors.Is(j.sentinel, ErrInvalidGrant) || (j.verdict == fault.GiveUp && !tooMuch(status))) {
+				t.Errorf("status %d ends something by a stranger's word", status)
 			}
 			if j.ambiguous && a != asGrant {
 				t.Errorf("status %d is ambiguous for a call that spends nothing", status)
@@ -52,6 +56,7 @@ func FuzzDecodeTokens(f *testing.F) {
 		``, `{}`, `[]`, `{"access_token":"A"}`, `{"access_token":"A","refresh_token":null,"expires_in":"1e400"}`,
 		`{"access_token":"A","expires_in":3600,"scope":"x offline","token_type":"Bearer","refresh_token":"R"}`,
 		`{"access_token":"A","refresh_token":"R","sc`, `{"access_token":1,"access_token":"A"}`, `{"access_token":"\ud800"}`,
+		`{"access_token":"A","refresh_token":123`, `{"access_token":4711,"refresh_token":-1.50e3}`, "\ufeff{\"access_token\":\"A\"}",
 		`{"access_token":"A","expires_in":-0.0,"refresh_token":{"a":[]}} x`,
 	} {
 		f.Add([]byte(seed))
@@ -98,7 +103,7 @@ func FuzzCutPage(f *testing.F) {
 	for _, seed := range []string{
 		``, `[]`, `{"transactions":[]}`, `{"transactions":null}`, `{"transactions":[{"a":1},{"b":"\ud800"}],"status":{}}`,
 		`{"status":{"transactions":[1]},"transactions":[ {"a":01} ]}`, `[{"a":1},`, `[{}] x`, `{"transactions":[],"transactions":[{}]}`,
-		"[{\"a\":\"\xc3\"}]", `[{"amount":1.10},{"amount":-1e-7}]`,
+		"[{\"a\":\"\xc3\"}]", "\ufeff[{\"a\":1}]", "\ufeff\ufeff[]", `[{"amount":1.10},{"amount":-1e-7}]`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -111,6 +116,7 @@ func FuzzCutPage(f *testing.F) {
 		if err != nil {
 			return
 		}
+		body = bytes.TrimPrefix(body, []byte("\ufeff")) // which encoding/json does not take
 		if !json.Valid(body) {
 			t.Error("accepted what is no JSON")
 		}

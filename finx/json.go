@@ -19,10 +19,15 @@ func lenient() []jsontext.Options {
 	return []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 }
 
-// newDecoder reads b in place.
+// newDecoder reads b in place, without its byte order mark.
 func newDecoder(b []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(b), lenient()...)
+	return jsontext.NewDecoder(bytes.NewBuffer(withoutMark(b)), lenient()...)
 }
+
+// withoutMark takes off a UTF-8 byte order mark, which RFC 8259 §8.1 lets a reader
+// ignore. A proxy that rewrites bodies may put one there, and a token answer is
+// not to be lost for it.
+func withoutMark(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\ufeff")) }
 
 // members walks the object that comes next in d. visit must read exactly one
 // value. What was visited before an error has been complete: a body that breaks

@@ -44,7 +44,7 @@ func (p *PageBuffer) cut() (Page, error) {
 	}
 	// A decoder on a bytes.Buffer works in place, so its values alias the body and
 	// stay valid when it reads on.
-	p.source = *bytes.NewBuffer(p.body)
+	p.source = *bytes.NewBuffer(withoutMark(p.body))
 	if p.decoder == nil {
 		p.decoder = new(jsontext.Decoder)
 	}

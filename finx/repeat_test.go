@@ -43,7 +43,7 @@ func TestRepeatableCallsRecover(t *testing.T) {
 	for _, failure := range []struct {
 		status int
 		body   string
-	}{{502, ""}, {200, `{"accounts":[`}, {503, ""}, {302, ""}} {
+	}{{502, ""}, {200, `{"accounts":[`}, {503, ""}, {302, ""}, {404, ""}} {
 		for _, kind := range callers() {
 			if kind.token || failure.status == 200 && kind.name == "revoke" {
 				continue
@@ -62,7 +62,7 @@ func TestRepeatableCallsRecover(t *testing.T) {
 
 func TestRefusalsAreNotRepeated(t *testing.T) {
 	for _, kind := range callers() {
-		for status, body := range map[int]string{400: "", 401: "", 403: `{"error":{"code":1004}}`, 404: `{}`, 429: ""} {
+		for status, body := range map[int]string{400: `{"error":"invalid_request"}`, 401: "", 403: `{"error":{"code":1004}}`, 404: `{"error":{"code":1002}}`, 413: "", 429: ""} {
 			base, requests := failFirst(t, 100, status, body)
 			c := newClient(t, base, func(cfg *finx.Config) { cfg.RetryBudget = 30 * time.Second })
 			if err := kind.call(t.Context(), c); err == nil || requests.Load() != 1 {

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -17,6 +16,8 @@ const (
 	// A run of this many token characters that is not a plain word, or twice as
 	// many of any, is taken for a token, an IBAN or an account number.
 	tokenRun = 16
+	// From this length on the beginning of a secret is taken for the secret.
+	beginning = 6
 )
 
 // scrubber takes out of finX's texts what must not travel in an error: finX has
@@ -37,17 +38,42 @@ func newScrubber(secrets ...string) scrubber {
 			s.secrets = append(s.secrets, string(quoted[1:len(quoted)-1]))
 		}
 	}
-	// The longest first: one spelling may be a part of another.
-	slices.SortFunc(s.secrets, func(a, b string) int { return len(b) - len(a) })
 	return s
 }
 
-// exact removes the secrets themselves.
+// exact removes the secrets themselves and their beginnings. It looks at every
+// place for every spelling: they overlap, and one taken out before another would
+// leave the rest of that one standing.
 func (s scrubber) exact(text string) string {
-	for _, v := range s.secrets {
-		text = strings.ReplaceAll(text, v, withheld)
+	var out strings.Builder
+	clean := 0 // up to here text has been taken over or withheld
+	for i := range len(text) {
+		end := i + s.matches(text[i:])
+		if end == i || end <= clean {
+			continue
+		}
+		if i > clean || clean == 0 {
+			out.WriteString(text[clean:i] + withheld)
+		}
+		clean = end
 	}
-	return text
+	out.WriteString(text[clean:])
+	return out.String()
+}
+
+// matches returns how much of the beginning of text is a secret or the beginning
+// of one.
+func (s scrubber) matches(text string) (longest int) {
+	for _, v := range s.secrets {
+		n := 0
+		for n < len(v) && n < len(text) && v[n] == text[n] {
+			n++
+		}
+		if n == len(v) || n >= beginning {
+			longest = max(longest, n)
+		}
+	}
+	return longest
 }
 
 // line makes one printable line of at most maxDescription bytes out of text,

@@ -1,7 +1,9 @@
 package finx
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -25,14 +27,19 @@ const (
 //
 // A body that breaks off is accepted when both tokens are complete in it. When
 // only the access token is, a new refresh token may have been in the lost rest;
-// pretending there was none would keep the old, dead one.
+// pretending there was none would keep the old, dead one. A number counts as a
+// token in its own spelling, for the same reason, unless it may have been cut.
 func decodeTokens(b []byte) (Tokens, error) {
 	t := Tokens{ExpiresIn: defaultExpiresIn}
+	b = withoutMark(b)
 	d := newDecoder(b)
 	err := members(d, func(name string) error {
 		v, err := d.ReadValue()
 		if err != nil {
 			return err
+		}
+		if v.Kind() == '0' && !endsValue(b[d.InputOffset():]) {
+			return io.ErrUnexpectedEOF
 		}
 		t.take(name, v)
 		return nil
@@ -47,15 +54,14 @@ func decodeTokens(b []byte) (Tokens, error) {
 }
 
 func (t *Tokens) take(name string, v jsontext.Value) {
-	s, _ := text(v)
-	isString := v.Kind() == '"'
+	s, ok := text(v)
 	switch name {
 	case "access_token":
-		if isString {
+		if ok {
 			t.AccessToken = secret.New(s)
 		}
 	case "refresh_token":
-		if isString {
+		if ok {
 			t.RefreshToken = secret.New(s)
 		}
 	case "token_type":
@@ -65,6 +71,12 @@ func (t *Tokens) take(name string, v jsontext.Value) {
 	case "expires_in":
 		t.ExpiresIn = expiresIn(s)
 	}
+}
+
+// endsValue reports whether what follows a number ends it. A number has no closing
+// mark of its own: one that the body breaks off after may be half of it.
+func endsValue(rest []byte) bool {
+	return len(rest) > 0 && bytes.IndexByte([]byte(" \t\r\n,}"), rest[0]) >= 0
 }
 
 // expiresIn reads seconds, as a number or a numeric string.

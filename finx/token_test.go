@@ -38,6 +38,11 @@ func TestTokenAnswers(t *testing.T) {
 		"more behind it":      {200, `{"access_token":"A","refresh_token":"R"} trailing`, "R", "", "", time.Hour},
 		"both and then cut":   {200, `{"access_token":"A","refresh_token":"R","scope":"acc`, "R", "", "", time.Hour},
 		"escapes":             {200, `{"access_token":"\u0041","refresh_token":"\/R"}`, "/R", "", "", time.Hour},
+		"number":              {200, `{"access_token":"A","refresh_token":12345}`, "12345", "", "", time.Hour},
+		"long number":         {200, `{"refresh_token":123456789012345678901234567890.10 ,"access_token":"A"}`, "123456789012345678901234567890.10", "", "", time.Hour},
+		"number and then cut": {200, `{"access_token":"A","refresh_token":12345,"sc`, "12345", "", "", time.Hour},
+		"byte order mark":     {200, "\ufeff" + `{"access_token":"A","refresh_token":"R"}`, "R", "", "", time.Hour},
+		"mark and number":     {200, "\ufeff" + `{"access_token":"A","refresh_token":12345}`, "12345", "", "", time.Hour},
 		"long":                {200, `{"access_token":"A","refresh_token":"` + strings.Repeat("R", 100_000) + `"}`, strings.Repeat("R", 100_000), "", "", time.Hour},
 	}
 	for name, tc := range tests {
@@ -61,12 +66,23 @@ func TestTokenAnswers(t *testing.T) {
 	}
 }
 
+func TestAnAccessTokenMayBeANumber(t *testing.T) {
+	c := newClient(t, serve(t, answer(200, `{"access_token":4711,"refresh_token":"R"}`)), nil)
+	got, err := c.ExchangeCode(t.Context(), secretOf(canaryCode), "")
+	if err != nil || got.AccessToken.Reveal() != "4711" || got.RefreshToken.Reveal() != "R" {
+		t.Errorf("tokens of %d and %d bytes, %v", got.AccessToken.Len(), got.RefreshToken.Len(), err)
+	}
+}
+
 func TestTokenAnswersThatLoseTheToken(t *testing.T) {
 	for name, body := range map[string]string{
 		"empty":                 ``,
 		"no access token":       `{"refresh_token":"R"}`,
+		"no access token, mark": "\ufeff" + `{"refresh_token":"R"}`,
 		"empty access token":    `{"access_token":"","refresh_token":"R"}`,
-		"access token a number": `{"access_token":1,"refresh_token":"R"}`,
+		"access token a list":   `{"access_token":["A"],"refresh_token":"R"}`,
+		"cut inside a number":   `{"access_token":"A","refresh_token":123`,
+		"no number":             `{"access_token":"A","refresh_token":123abc}`,
 		"cut before refresh":    `{"access_token":"A","expires_in":3600,"refresh_to`,
 		"cut inside refresh":    `{"access_token":"A","refresh_token":"Rsecret`,
 		"array":                 `[]`,

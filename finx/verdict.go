@@ -45,7 +45,8 @@ type judgement struct {
 //
 // The order is the precedence: what the status alone decides comes first, because
 // a 5xx is no finding about the request whatever its body says; then what the
-// words of finX decide; and a 4xx that is left is a refusal for good.
+// words of finX decide; and a 4xx that is left is a refusal for good, if it is
+// finX's. A firewall's rule or a deploy under way must not end a connection.
 func judge(a auth, status int, e errorBody) judgement {
 	if j, ok := judgeStatus(a, status); ok {
 		return j
@@ -55,6 +56,10 @@ func judge(a auth, status int, e errorBody) judgement {
 	}
 	if j, ok := judgeWords(a, status, e); ok {
 		return j
+	}
+	if e.foreign && !tooMuch(status) {
+		// Not ambiguous: what answered here has not passed the request on.
+		return judgement{verdict: fault.Retry, sentinel: ErrNotFinX}
 	}
 	return judgement{verdict: fault.GiveUp}
 }
@@ -88,8 +93,10 @@ func judgeIdentity(a auth, status int, e errorBody) (judgement, bool) {
 		return judgement{verdict: fault.Retry, sentinel: ErrClientCredentials}, true
 	// How finX refuses a grant is not documented. RFC 6749 says invalid_grant; if
 	// it is finX's own form, a client that is wrong has code 1004, so 1003 (not
-	// authorised) is about the grant.
-	case a == asGrant && (e.oauth == oauthInvalidGrant || e.code == codeUnauthorized):
+	// authorised) is about the grant, where the status allows it: by RFC 6749 §5.2 a
+	// grant is refused with 400, and a 401 that asks for Basic refuses the client.
+	case a == asGrant && (e.oauth == oauthInvalidGrant || e.code == codeUnauthorized &&
+		(status == http.StatusBadRequest || status == http.StatusUnauthorized && !e.asksBasic)):
 		return judgement{verdict: fault.GiveUp, sentinel: ErrInvalidGrant}, true
 	// A 401 that says no more blames the client: taking it for a bad grant would
 	// end connections, taking it for a bad client only waits for the operator.
@@ -120,8 +127,12 @@ func judgeWords(a auth, status int, e errorBody) (judgement, bool) {
 		return judgement{verdict: fault.Retry, ambiguous: a == asGrant}, true
 	case e.oauth == oauthUnavailable:
 		return judgement{verdict: fault.WaitUntil}, true
-	case e.foreign && (status == http.StatusForbidden || status == http.StatusNotFound || status == http.StatusMethodNotAllowed):
-		return judgement{verdict: fault.Retry, sentinel: ErrNotFinX}, true
 	}
 	return judgement{}, false
+}
+
+// tooMuch reports the statuses by which any server, not only finX, says that the
+// request itself is too large for it, as it will be at the next attempt.
+func tooMuch(status int) bool {
+	return status == http.StatusRequestEntityTooLarge || status == http.StatusRequestURITooLong || status == http.StatusRequestHeaderFieldsTooLarge
 }

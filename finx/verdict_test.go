@@ -21,7 +21,9 @@ type want struct {
 	is        error
 }
 
-// wantOfStatus is what a bare status without a body has to mean.
+// wantOfStatus is what a bare status without a body has to mean. No 4xx of the
+// kind is finX's word, so it ends nothing, but for those about the size of what was
+// sent, which no other attempt makes smaller.
 func wantOfStatus(c caller, status int) want {
 	switch {
 	case status <= 299 && c.name == "revoke":
@@ -38,8 +40,10 @@ func wantOfStatus(c caller, status int) want {
 		return want{verdict: fault.WaitUntil}
 	case status == 408, status == 425, status >= 500:
 		return want{verdict: fault.Retry, ambiguous: c.token}
+	case status == 413, status == 414, status == 431:
+		return gone()
 	}
-	return want{verdict: fault.GiveUp}
+	return elsewhere()
 }
 
 // The whole table of statuses, each call kind, over the wire.
@@ -125,6 +129,7 @@ func TestVerdictOfWords(t *testing.T) {
 		{"invalid_client", 401, `{"error":"invalid_client"}`, client, client, stale},
 		{"invalid_client with 400", 400, `{"error":"invalid_client"}`, client, client, gone()},
 		{"unauthorized_client", 400, `{"error":"unauthorized_client"}`, client, client, gone()},
+		{"unsupported_token_type", 400, `{"error":"unsupported_token_type"}`, gone(), gone(), gone()},
 		{"invalid_request", 400, `{"error":"invalid_request"}`, gone(), gone(), gone()},
 		{"server_error", 400, `{"error":"server_error"}`, again(), perhaps(), again()},
 		{"temporarily_unavailable", 400, `{"error":"temporarily_unavailable"}`, later(), later(), later()},
@@ -134,6 +139,8 @@ func TestVerdictOfWords(t *testing.T) {
 		{"1003", 401, code(1003), client, grant, stale},
 		{"1003 with 400", 400, code(1003), client, grant, stale},
 		{"1003 as string", 400, `{"error":{"code":"1003"}}`, client, grant, stale},
+		{"1003 with 403", 403, code(1003), client, client, stale},
+		{"1003 with 422", 422, code(1003), client, client, stale},
 		{"1003 in a 502 is no finding", 502, code(1003), again(), perhaps(), again()},
 		{"1004", 401, code(1004), client, client, stale},
 		{"1004 with 400", 400, code(1004), client, client, gone()},
@@ -156,9 +163,13 @@ func TestVerdictOfWords(t *testing.T) {
 		{"web page 404", 404, "<html>not here</html>", elsewhere(), elsewhere(), elsewhere()},
 		{"web page 403", 403, "\n Access denied", elsewhere(), elsewhere(), elsewhere()},
 		{"web page 405", 405, "no", elsewhere(), elsewhere(), elsewhere()},
-		{"web page 400", 400, "<html>", gone(), gone(), gone()},
+		{"web page 400", 400, "<html>", elsewhere(), elsewhere(), elsewhere()},
+		{"web page 413", 413, "<html>", gone(), gone(), gone()},
 		{"web page 502", 502, "<html>Bad Gateway</html>", again(), perhaps(), again()},
-		{"odd JSON", 400, `{"error":[1,{"a":2}]}`, gone(), gone(), gone()},
+		{"odd JSON", 400, `{"error":[1,{"a":2}]}`, elsewhere(), elsewhere(), elsewhere()},
+		{"group only", 400, `{"error":{"code":null,"group":"unknown","message":"m"},"status":400}`, gone(), gone(), gone()},
+		{"description only", 404, `{"error":{"description":"Not Found"}}`, gone(), gone(), gone()},
+		{"behind a byte order mark", 404, "\ufeff" + code(1002), gone(), gone(), gone()},
 		{"cut off after the code", 400, `{"error":{"code":1008,"data":{"x":"` + strings.Repeat("y", 9000), later(), later(), later()},
 	}
 	for _, tc := range tests {
