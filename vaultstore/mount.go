@@ -2,11 +2,7 @@ package vaultstore
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -14,8 +10,10 @@ import (
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
-// limits is what the mount says about versions. Vault keeps the larger of the
-// mount's and the key's max_versions, ten when both are zero.
+// limits is what the mount said about versions when it was last asked. Vault
+// keeps the larger of the mount's and the key's max_versions, ten when both are
+// zero. An operator may change either at any time, so these figures only save
+// work: what superseded versions are left is looked at after each write.
 type limits struct {
 	known       bool // the policies let us read the mount's configuration
 	maxVersions int
@@ -28,12 +26,16 @@ func (l limits) limitsKey() bool { return !l.known || l.maxVersions == 0 }
 // key says, so that we destroy the superseded ones ourselves.
 func (l limits) destroys() bool { return !l.known || l.maxVersions > 1 }
 
-// Check returns nil when a record could be read now: Vault is reachable and
-// unsealed, the login works, and the mount is a KV v2 engine. Call it for
-// readiness; it also notices a changed configuration of the mount.
+// Check returns nil when records could be read and written now: Vault is
+// reachable and unsealed, the login works, the mount is a KV v2 engine, and the
+// token's policies allow what a record needs. Call it for readiness; it also
+// notices a changed configuration of the mount. It writes nothing.
 func (s *Store) Check(ctx context.Context) (err error) {
 	defer s.measure("check", time.Now(), &err)
-	if err := s.inspect(ctx); err != nil {
+	if err = s.inspect(ctx); err == nil {
+		err = s.checkRights(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("vaultstore: checking the mount %s: %w", s.paths.mount, err)
 	}
 	return nil
@@ -79,23 +81,6 @@ func (s *Store) mustHaveMount(ctx context.Context) error {
 	return s.inspect(ctx)
 }
 
-// checkNamespace fails on a server that would ignore the namespace header and
-// write to its root: Vault's community edition does.
-func (s *Store) checkNamespace(ctx context.Context) error {
-	if s.namespace == "" {
-		return nil
-	}
-	var answer struct{ Keys []string }
-	_, err := s.fetch(ctx, "sys/namespaces", url.Values{"list": {"true"}}, &answer)
-	if isForbidden(err) { // there, and not ours to list
-		return nil
-	}
-	if e, ok := errors.AsType[*statusError](err); ok && e.status == http.StatusNotFound {
-		return fault.Transient(fault.Vault, fmt.Errorf("the server knows no namespaces and would ignore %q: %w", s.namespace, e))
-	}
-	return err
-}
-
 // prepare tells a new key to keep one version, before its first write. The
 // write is idempotent and creates no record.
 func (s *Store) prepare(ctx context.Context, id string, cas Version) (limits, error) {
@@ -106,41 +91,20 @@ func (s *Store) prepare(ctx context.Context, id string, cas Version) (limits, er
 	if cas != 0 || !lim.limitsKey() {
 		return lim, nil
 	}
-	err := s.session.do(ctx, false, func(ctx context.Context, client *api.Client) error {
-		_, err := client.Logical().WriteBytesWithContext(ctx, s.paths.metadata(id), []byte(`{"max_versions":1}`))
-		return err
-	})
-	if err != nil {
-		return lim, fmt.Errorf("limiting the versions: %w", err)
-	}
-	return lim, nil
+	return lim, s.limitKey(ctx, id)
 }
 
-// destroySuperseded destroys what the mount would keep. A failure does not fail
-// the write, which has succeeded: the next write destroys the remainder.
-func (s *Store) destroySuperseded(ctx context.Context, id string, newest Version, lim limits) {
-	if !lim.destroys() || newest < 2 {
-		return
+func (s *Store) limitKey(ctx context.Context, id string) error {
+	if err := s.post(ctx, s.paths.metadata(id), []byte(`{"max_versions":1}`)); err != nil {
+		return fmt.Errorf("limiting the versions: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.session.timeout)
-	defer cancel()
-	const defaultKept = 10
-	oldest := max(1, newest-Version(max(lim.maxVersions, defaultKept)))
-	var body struct {
-		Versions []Version `json:"versions"`
-	}
-	for v := oldest; v < newest; v++ {
-		body.Versions = append(body.Versions, v)
-	}
-	raw, err := json.Marshal(body)
-	if err == nil {
-		err = s.session.do(ctx, false, func(ctx context.Context, client *api.Client) error {
-			_, err := client.Logical().WriteBytesWithContext(ctx, s.paths.destroy(id), raw)
-			return err
-		})
-	}
-	if err != nil {
-		s.metrics.kept()
-		s.log.WarnContext(ctx, "destroying superseded versions failed; the next write will", "connection_id", id, "error", err)
-	}
+	return nil
+}
+
+// post makes a write that may be repeated without harm.
+func (s *Store) post(ctx context.Context, path string, body []byte) error {
+	return s.session.do(ctx, false, func(ctx context.Context, client *api.Client) error {
+		_, err := client.Logical().WriteBytesWithContext(ctx, path, body)
+		return err
+	})
 }

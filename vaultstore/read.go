@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/hashicorp/vault/api"
 
@@ -43,25 +45,41 @@ func (s *Store) read(ctx context.Context, id string) (stored, Version, error) {
 	return *answer.Data, answer.Meta.Version, nil
 }
 
+// history is what the metadata of a record say about its versions.
+type history struct {
+	Current     Version `json:"current_version"`
+	MaxVersions int     `json:"max_versions"` // of the key
+	Versions    map[Version]struct{ Destroyed bool }
+}
+
+// live returns the versions before the given one that still hold data, in
+// order. A deleted one does: undeleting brings it back.
+func (h history) live(before Version) []Version {
+	var found []Version
+	for v, state := range h.Versions {
+		if v < before && !state.Destroyed {
+			found = append(found, v)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func (s *Store) history(ctx context.Context, id string) (h history, found bool, err error) {
+	found, err = s.fetch(ctx, s.paths.metadata(id), nil, &h)
+	return h, found, err
+}
+
 // countVersions counts the versions that still hold data.
 func (s *Store) countVersions(ctx context.Context, id string) (int, error) {
-	var answer struct {
-		Versions map[string]struct{ Destroyed bool }
-	}
-	found, err := s.fetch(ctx, s.paths.metadata(id), nil, &answer)
+	h, found, err := s.history(ctx, id)
 	if err != nil {
 		return 0, err
 	}
 	if !found {
 		return 0, s.mustHaveMount(ctx)
 	}
-	n := 0
-	for _, v := range answer.Versions {
-		if !v.Destroyed {
-			n++
-		}
-	}
-	return n, nil
+	return len(h.live(math.MaxInt)), nil
 }
 
 func (s *Store) listKeys(ctx context.Context) ([]string, error) {

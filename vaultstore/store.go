@@ -2,8 +2,9 @@
 // Vault's KV v2 engine, at <mount>/<prefix>/connections/<connection id>.
 //
 // Every write is check-and-set: two writers that read the same version cannot
-// both win, whatever happened to leases and processes in between. Superseded
-// versions are destroyed, not only deleted. Each error carries its verdict
+// both win, whatever happened to leases and processes in between. After each
+// write no superseded version is left that could be read, or undeleted, however
+// many versions the mount or the key is set to keep. Each error carries its verdict
 // (internal/fault) and never a secret.
 package vaultstore
 
@@ -32,6 +33,7 @@ type Store struct {
 	maxRecord int
 	namespace string
 	limits    atomic.Pointer[limits] // of the mount; nil until first asked for
+	unjudged  atomic.Bool            // it has been said that the rights go unchecked
 }
 
 // Get returns the record of a connection and its version, both from one answer.
