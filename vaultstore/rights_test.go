@@ -65,7 +65,7 @@ func TestCheckAsksForTheRights(t *testing.T) {
 				return
 			}
 			mustWait(t, "check", err, false, tt.want[0])
-			if !strings.Contains(err.Error(), "may not "+tt.want[1]+" "+mount+tt.want[0]) {
+			if err != nil && !strings.Contains(err.Error(), "may not "+tt.want[1]+" "+mount+tt.want[0]) {
 				t.Errorf("got %v, want it to name %v", err, tt.want)
 			}
 		})
