@@ -118,8 +118,10 @@ func TestASecretThatLooksLikeAWordIsScrubbed(t *testing.T) {
 // Servers like to name a token by its beginning, and the beginning may be enough
 // to find the rest in another log.
 func TestBeginningsOfSecretsAreScrubbed(t *testing.T) {
-	spellings := []string{canaryRefresh, url.QueryEscape(canaryRefresh), url.PathEscape(canaryRefresh),
-		base64.StdEncoding.EncodeToString([]byte(canaryRefresh)), base64.StdEncoding.EncodeToString([]byte(clientID + ":" + canaryClientSecret)), canaryClientSecret}
+	spellings := []string{
+		canaryRefresh, url.QueryEscape(canaryRefresh), url.PathEscape(canaryRefresh),
+		base64.StdEncoding.EncodeToString([]byte(canaryRefresh)), base64.StdEncoding.EncodeToString([]byte(clientID + ":" + canaryClientSecret)), canaryClientSecret,
+	}
 	for _, secret := range spellings {
 		for n := 6; n <= len(secret); n++ {
 			said, err := json.Marshal("token (" + secret[:n] + "*) unknown to the client, " + secret[:n])

@@ -1,7 +1,6 @@
 package finx
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -76,7 +75,7 @@ func (t *Tokens) take(name string, v jsontext.Value) {
 // endsValue reports whether what follows a number ends it. A number has no closing
 // mark of its own: one that the body breaks off after may be half of it.
 func endsValue(rest []byte) bool {
-	return len(rest) > 0 && bytes.IndexByte([]byte(" \t\r\n,}"), rest[0]) >= 0
+	return len(rest) > 0 && strings.IndexByte(" \t\r\n,}", rest[0]) >= 0
 }
 
 // expiresIn reads seconds, as a number or a numeric string.
