@@ -98,7 +98,9 @@ func badCallbacks() []payload {
 		{"nothing but state", `{"state":"s"}`, "success"},
 		{"not cancelled, nothing else", `{"state":"s","cancel":false}`, "success"},
 		{"cancelled success", `{"state":"s","success":true,"code":"c","cancel":true}`, "cancel"},
-		{"aborted success", `{"state":"s","success":"true","code":"c","abort":""}`, "cancel"},
+		{"aborted success", `{"state":"s","success":"true","code":"c","abort":"x"}`, "cancel"},
+		{"success aborted by number", `{"state":"s","success":true,"code":"c","abort":1}`, "cancel"},
+		{"cancel as another number", `{"state":"s","cancel":2}`, "cancel"},
 		{"cancel as object", `{"state":"s","cancel":{}}`, "cancel"},
 		{"code as number", `{"state":"s","success":true,"code":12}`, "code"},
 		{"long code", `{"state":"s","success":true,"code":"` + long(128<<10+1) + `"}`, "code"},
@@ -121,7 +123,6 @@ func badSyncs() []payload {
 		{"since as number", sync(`,"since":20260131`), "since"},
 		{"full as word", sync(`,"full":"all"`), "full"},
 		{"long reason", sync(`,"reason":"` + long(257) + `"`), "reason"},
-		{"trigger unknown", sync(`,"trigger":"moon"`), "trigger"},
 	}
 }
 
@@ -181,12 +182,16 @@ func goodPayloads() map[string][]string {
 			`{"state":"s","success":true}`, `{"state":"s","success":"true","code":""}`, `{"callback_url":"?state=s&success=true"}`,
 			`{"state":"s","code":"c"}`, `{"state":"s","success":false}`, `{"state":"s","success":"false","cancel":"1"}`,
 			`{"state":"s","cancel":""}`, `{"state":"s","abort":true}`, `{"state":"s","cancel":"user"}`,
+			`{"state":"s","success":true,"code":"c","cancel":""}`, `{"state":"s","success":"true","code":"c","abort":"","cancel":"False"}`,
+			`{"state":"s","success":true,"code":"c","cancel":0,"abort":"nO"}`, `{"state":"s","cancel":1}`, `{"state":"s","success":false,"abort":1.0}`,
 			`{"callback_url":"?state=s&success=false"}`, `{"callback_url":"https://a.example/?code=c&state=s","state":"s"}`,
 		},
 		events.TypeSyncRequested: {
 			`{"connection_id":"` + connectionID + `"}`,
 			`{"connection_id":"` + connectionID + `","since":"","full":"true","reason":null}`,
 			`{"connection_id":"` + connectionID + `","since":"2024-02-29","full":false,"trigger":"schedule"}`,
+			`{"connection_id":"` + connectionID + `","trigger":"nightly"}`, `{"connection_id":"` + connectionID + `","trigger":{"by":"cron"}}`,
+			`{"connection_id":"` + connectionID + `","trigger":"` + long(10_000) + `"}`,
 		},
 		events.TypeErasureRequested: {`{"user_id":"u"}`, `{"connection_id":"` + connectionID + `"}`, `{"user_id":"u","connection_id":""}`},
 	}
@@ -217,7 +222,7 @@ var memberNames = []string{
 }
 
 var memberValues = []any{
-	nil, true, false, "", "true", "false", "0", "x", "a\x01b", 1, 0, 3650, 90.5, -1, 1e30, connectionID,
+	nil, true, false, "", "true", "false", "False", "NO", "0", "x", "a\x01b", 1, 0, 3650, 90.5, -1, 1e30, connectionID,
 	"https://a.example/cb", "http://[::1]:80", "https://a@b", "https://a.example/?code=c&state=x", "?state=x&cancel", "2026-02-29", "2024-02-29", "90",
 	[]any{},
 	[]any{"x"},

@@ -1,6 +1,8 @@
 package events
 
 import (
+	"strings"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
@@ -20,7 +22,7 @@ type CallbackReceived struct {
 	State     string
 	Success   bool
 	Code      secret.Text // zero unless finX gave one; a renewal may succeed without
-	Cancelled bool        // cancel or abort was there and not false
+	Cancelled bool        // cancel or abort was there and no clear no
 	FlowID    string
 }
 
@@ -30,6 +32,8 @@ type CallbackReceived struct {
 // with a code did. A success cannot be cancelled. Whether it may lack a code
 // depends on the link (finX need not give one when it renews an access), so
 // that is left to whoever knows the state.
+// An empty cancel or abort is yes only without a success: templates upstream
+// render what was not in the query as an empty value.
 func DecodeCallbackReceived(e Envelope) (CallbackReceived, error) {
 	f, err := openData(e, TypeCallbackReceived)
 	if err != nil {
@@ -54,29 +58,49 @@ func DecodeCallbackReceived(e Envelope) (CallbackReceived, error) {
 }
 
 // callbackValues are the parameters of a callback, wherever they came from.
-// Absent is "" or nil.
+// Absent is "", nil or unsaid.
 type callbackValues struct {
 	state, code, flowID string
-	success, cancelled  *bool
+	success             *bool
+	cancelled           answer
 }
 
+// answer is what cancel and abort say, the stronger the greater: one yes
+// outweighs whatever the other parameter says.
+type answer int
+
+const (
+	unsaid answer = iota
+	no
+	blank // there, without a value
+	yes
+)
+
 func callbackMembers(f *fields) callbackValues {
-	v := callbackValues{
+	return callbackValues{
 		state:     f.text("state", MaxState),
 		success:   f.boolean("success"),
 		code:      f.text("code", MaxCode),
-		cancelled: f.flag("cancel"),
+		cancelled: max(f.answer("cancel"), f.answer("abort")),
 		flowID:    f.text("flow_id", MaxFlowID),
 	}
-	if abort := f.flag("abort"); v.cancelled == nil || (abort != nil && *abort) {
-		v.cancelled = abort
+}
+
+// settled returns the answer when success is known: beside a success blank says
+// nothing, else it is a yes.
+func (a answer) settled(success *bool) answer {
+	switch {
+	case a != blank:
+		return a
+	case success != nil && *success:
+		return unsaid
 	}
-	return v
+	return yes
 }
 
 // callback draws the conclusions.
 func (v callbackValues) callback() (CallbackReceived, *FieldError) {
-	cancelled := v.cancelled != nil && *v.cancelled
+	cancelled := v.cancelled.settled(v.success) == yes
 	c := CallbackReceived{State: v.state, Code: secret.New(v.code), Cancelled: cancelled, FlowID: v.flowID}
 	switch {
 	case v.state == "":
@@ -95,24 +119,41 @@ func (v callbackValues) callback() (CallbackReceived, *FieldError) {
 	return c, nil
 }
 
-// flag reads cancel or abort. finX documents that they are there when the user
+// answer reads cancel or abort. finX documents that they are there when the user
 // cancelled, not their value: everything but a clear no counts as yes.
-func (f *fields) flag(name string) *bool {
+func (f *fields) answer(name string) answer {
 	v, ok := f.value(name)
 	if !ok {
-		return nil
+		return unsaid
 	}
-	var yes bool
 	switch v.Kind() {
-	case jsontext.KindTrue, jsontext.KindFalse:
-		yes = v.Kind() == jsontext.KindTrue
+	case jsontext.KindTrue:
+		return yes
+	case jsontext.KindFalse:
+		return no
 	case jsontext.KindString:
-		yes = isYes(f.text(name, maxCancel))
+		return answerOf(f.text(name, maxCancel))
+	case jsontext.KindNumber:
+		n, whole := wholeNumber(string(v))
+		switch {
+		case whole && n == 0:
+			return no
+		case whole && n == 1:
+			return yes
+		}
+		f.failf(name, "must be a boolean, 0 or 1, is another number")
 	default:
 		f.failf(name, "must be a boolean, is %s", kindName(v.Kind()))
-		return nil
 	}
-	return &yes
+	return unsaid
 }
 
-func isYes(s string) bool { return s != "false" && s != "0" }
+func answerOf(s string) answer {
+	switch strings.ToLower(s) {
+	case "":
+		return blank
+	case "false", "0", "no":
+		return no
+	}
+	return yes
+}

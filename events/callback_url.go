@@ -50,8 +50,7 @@ func queryValues(seen map[string]string) (callbackValues, *FieldError) {
 	}
 	for _, name := range [...]string{"cancel", "abort"} {
 		if value, ok := seen[name]; ok {
-			yes := isYes(value) || (v.cancelled != nil && *v.cancelled)
-			v.cancelled = &yes
+			v.cancelled = max(v.cancelled, answerOf(value))
 		}
 	}
 	return v, nil
@@ -73,18 +72,17 @@ func (v callbackValues) merge(q callbackValues) (callbackValues, *FieldError) {
 			*pair.own = pair.url
 		}
 	}
-	for _, pair := range [...]struct {
-		name string
-		own  **bool
-		url  *bool
-	}{{"success", &v.success, q.success}, {"cancel", &v.cancelled, q.cancelled}} {
-		if *pair.own != nil && pair.url != nil && **pair.own != *pair.url {
-			return v, problem(pair.name, differs)
-		}
-		if *pair.own == nil {
-			*pair.own = pair.url
-		}
+	switch {
+	case v.success == nil:
+		v.success = q.success
+	case q.success != nil && *v.success != *q.success:
+		return v, problem("success", differs)
 	}
+	own, url := v.cancelled.settled(v.success), q.cancelled.settled(v.success)
+	if own != unsaid && url != unsaid && own != url {
+		return v, problem("cancel", differs)
+	}
+	v.cancelled = max(own, url)
 	return v, nil
 }
 

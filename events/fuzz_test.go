@@ -127,6 +127,8 @@ func FuzzRedactCallback(f *testing.F) {
 	f.Add([]byte(`{"callback_url":"?a=1&code=canary-code&state=s"}`), "canary-code")
 	f.Add([]byte(`{"a":{"code":"canary-code"},"b":"x canary-code"}`), "/cb?code=canary-code")
 	f.Add([]byte(`{"code":"a%2541b+cdef","x":"a%41b cdef"}`), "a%2541b+cdef")
+	f.Add([]byte(`{"code":["canary-code"],"x":"canary-code"}`), `[["code","canary-code"]]`)
+	f.Add([]byte("\ufeff"+`{"code":"ab\/canary","x":"ab\\/canary"}`), "eyJjb2RlIjoiYWIvY2FuYXJ5In0=")
 	f.Fuzz(func(t *testing.T, data []byte, value string) {
 		m := events.Message{Subject: events.TypeCallbackReceived, Data: data, Stream: "S", Sequence: 1, Header: map[string][]string{"X": {value}}}
 		got, _ := events.RedactCallback(m)

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strconv"
 	"strings"
@@ -22,6 +23,8 @@ const (
 // A bare event has the id Nats-Msg-Id, or one derived from stream and sequence
 // when there is none, and the time at which it was stored.
 //
+// A byte order mark before the body is skipped.
+//
 // Errors are a *FieldError in a fault.Permanent of class Oversize (above
 // MaxInputBytes) or Malformed. The data is known to be a valid JSON object
 // afterwards; the Decode functions look at its members.
@@ -33,6 +36,7 @@ func (c Codec) Parse(m Message) (Envelope, error) {
 	if limit := c.maxInputBytes(); len(m.Data) > limit {
 		return Envelope{}, refuse(fault.Oversize, typ, problem("data", "%d bytes, at most %d", len(m.Data), limit))
 	}
+	m.Data = withoutMark(m.Data)
 	e, fe := parse(m, typ)
 	if fe == nil {
 		fe = addTrace(&e, m)
@@ -45,6 +49,10 @@ func (c Codec) Parse(m Message) (Envelope, error) {
 	}
 	return e, nil
 }
+
+// withoutMark returns data without the UTF-8 byte order mark that some producers
+// write before it.
+func withoutMark(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
 
 func parse(m Message, typ string) (Envelope, *FieldError) {
 	media := m.mediaType()

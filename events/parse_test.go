@@ -270,3 +270,21 @@ func TestACodeUsedAsIDIsHidden(t *testing.T) {
 		t.Errorf("the code itself is lost: %v", err)
 	}
 }
+
+func TestAByteOrderMarkIsSkipped(t *testing.T) {
+	const mark = "\ufeff"
+	for name, m := range map[string]events.Message{
+		"bare":       {Data: []byte(mark + `{"user_id":"u"}`)},
+		"structured": {Data: []byte(mark + structured(map[string]string{"data": `{"user_id":"u"}`}))},
+		"by header":  {Data: []byte(mark + structured(map[string]string{"data": `{"user_id":"u"}`})), Header: header("Content-Type", structuredType)},
+		"binary":     {Data: []byte(mark + `{"user_id":"u"}`), Header: header("ce-specversion", "1.0", "ce-id", "e", "ce-source", "/up", "ce-type", events.TypeErasureRequested)},
+	} {
+		m.Subject, m.Stream, m.Sequence = events.TypeErasureRequested, "S", 1
+		e, err := events.Codec{}.Parse(m)
+		if err != nil || string(e.Data) != `{"user_id":"u"}` {
+			t.Errorf("%s: %q, %v", name, e.Data, err)
+		}
+	}
+	_, err := events.Codec{}.Parse(events.Message{Subject: events.TypeErasureRequested, Stream: "S", Sequence: 1, Data: []byte(mark + mark + `{"user_id":"u"}`)})
+	wantField(t, err, "data")
+}

@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/base64"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -16,14 +17,16 @@ const maxCodes = 64
 
 // RedactCallback returns m without its authorization code: what may be kept of
 // a callback in a dead letter. In body and headers
-//   - everything named code, or ending in "code", goes (any depth, any case);
+//   - everything with "code" in its name goes (any depth, any case), and every
+//     string and number in it is taken for a code;
 //   - a code parameter is cut out of any URL or query, also a percent-encoded one;
-//   - any other string that contains the code, or still looks as if it had one,
-//     becomes "[redacted]".
+//   - any other string that contains a code or the word, also percent-encoded,
+//     escaped or in base64, becomes "[redacted]".
 //
 // The rest stays as it is, except for blanks between members when something
-// was removed. A body that cannot be read may hold a code anywhere, so a note
-// {"withheld":…,"bytes":n} takes its place. m itself is not changed.
+// was removed. A body that cannot be read, or says "code" in a form that is not
+// understood, may hold one anywhere, so a note {"withheld":…,"bytes":n} takes
+// its place. m itself is not changed.
 //
 // Codes of fewer than six bytes are looked for as whole values only: as parts
 // of other strings they would be everywhere, and they protect nothing.
@@ -37,9 +40,9 @@ func RedactCallback(m Message, texts ...string) (Message, []string) {
 	for i, text := range texts {
 		clean[i] = r.foreign(text)
 	}
+	m.Data = r.body(m.Data) // first: what headers say does not make a body unclear
 	m.Header = r.header(m.Header)
 	m.Subject = r.subject(m.Subject)
-	m.Data = r.body(m.Data)
 	return m, clean
 }
 
@@ -48,13 +51,19 @@ func RedactCallback(m Message, texts ...string) (Message, []string) {
 func (r *redactor) foreign(s string) string {
 	own := &redactor{codes: maps.Clone(r.codes)}
 	own.learnFromText(s)
-	return own.text(s)
+	clean := cutCodeParameters(s)
+	if own.holdsCode(clean) || looksLikeCode(clean) {
+		return redactedText
+	}
+	return clean
 }
 
 // redactor knows the codes of one message.
 type redactor struct {
 	codes   map[string]bool
 	changed bool // since it was last reset: something was removed
+	unclear bool // since it was last reset: a code was spoken of in a form that is not understood
+	depth   int  // of JSON values in the text of others
 }
 
 func newRedactor(m Message) *redactor {
@@ -67,10 +76,11 @@ func newRedactor(m Message) *redactor {
 			r.learnFromText(v)
 		}
 	}
-	if readable(m.Data) {
-		r.learnFromJSON(m.Data)
+	r.unclear = false
+	if data := withoutMark(m.Data); readable(data) {
+		r.learnFromJSON(data)
 	} else {
-		r.learnFromText(string(m.Data))
+		r.learnFromText(string(data))
 	}
 	return r
 }
@@ -89,9 +99,13 @@ func (r *redactor) header(h map[string][]string) map[string][]string {
 		if isCodeName(name) || r.holdsCode(name) {
 			continue
 		}
+		r.unclear = false
 		clean := make([]string, len(values))
 		for i, v := range values {
 			clean[i] = r.text(v)
+		}
+		if r.unclear { // the word in one value, the code in the next
+			clean = slices.Repeat([]string{redactedText}, len(values))
 		}
 		out[name] = clean
 	}
@@ -119,18 +133,28 @@ func (r *redactor) body(data []byte) []byte {
 	if len(data) == 0 {
 		return data
 	}
-	if !readable(data) || len(r.codes) > maxCodes {
-		w := openObject(nil)
-		w.text("withheld", "the body cannot be read as a callback and may hold a code")
-		w.number("bytes", len(data))
-		return w.close()
+	plain := withoutMark(data)
+	if !readable(plain) || len(r.codes) > maxCodes {
+		return withholding(data)
 	}
 	r.changed = false
-	out := r.value(make([]byte, 0, len(data)), data)
-	if !r.changed {
+	out := r.value(make([]byte, 0, len(plain)), plain)
+	switch {
+	case r.unclear:
+		return withholding(data)
+	case !r.changed:
 		return data
 	}
 	return out
+}
+
+// withholding is the note that stands in for a body. It must not itself say
+// what makes a body be withheld.
+func withholding(data []byte) []byte {
+	w := openObject(nil)
+	w.text("withheld", "the body cannot be read as a callback and may hold a secret")
+	w.number("bytes", len(data))
+	return w.close()
 }
 
 // value appends v without its codes.
@@ -178,6 +202,10 @@ func (r *redactor) object(dst []byte, v jsontext.Value) []byte {
 			w.b = r.base64(w.b, m.value)
 			continue
 		}
+		if isKept(m.name) && m.value.Kind() == jsontext.KindString && !r.holdsCode(unquote(m.value)) {
+			w.b = append(w.b, m.value...)
+			continue
+		}
 		w.b = r.value(w.b, m.value)
 	}
 	return w.close()
@@ -187,6 +215,9 @@ func (r *redactor) object(dst []byte, v jsontext.Value) []byte {
 func (r *redactor) base64(dst []byte, v jsontext.Value) []byte {
 	inner, fe := decodeBase64(v)
 	if fe != nil || !readable(inner) {
+		if v.Kind() == jsontext.KindString {
+			r.text(unquote(v)) // tells whether it is clear
+		}
 		r.changed = true
 		return appendString(dst, redactedText)
 	}
@@ -203,7 +234,12 @@ func (r *redactor) base64(dst []byte, v jsontext.Value) []byte {
 // text returns s without its codes.
 func (r *redactor) text(s string) string {
 	clean := cutCodeParameters(s)
-	if r.holdsCode(clean) || looksLikeCode(clean) {
+	forms := readings(keptParameter.ReplaceAllString(clean, "$1"))
+	mentioned := slices.ContainsFunc(forms, mentionsCode)
+	if mentioned && !r.understood(forms) {
+		r.unclear = true
+	}
+	if mentioned || r.holdsCode(clean) {
 		clean = redactedText
 	}
 	if clean != s {

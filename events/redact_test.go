@@ -76,9 +76,9 @@ func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
 		},
 		"base64 without code": {in: `{"data_base64":"e30=", "a":1}`, want: `{"data_base64":"e30=", "a":1}`},
 		"base64 unreadable":   {in: `{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte("code="+canary)) + `"}`, want: `{"data_base64":"[redacted]"}`},
-		"not JSON":            {in: `state=s&code=` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a code","bytes":%d}`, 13+len(canary))},
-		"cut off":             {in: data[:60], want: `{"withheld":"the body cannot be read as a callback and may hold a code","bytes":60}`},
-		"name twice":          {in: `{"code":"a","code":"b"}`, want: `{"withheld":"the body cannot be read as a callback and may hold a code","bytes":23}`},
+		"not JSON":            {in: `state=s&code=` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a secret","bytes":%d}`, 13+len(canary))},
+		"cut off":             {in: data[:60], want: `{"withheld":"the body cannot be read as a callback and may hold a secret","bytes":60}`},
+		"name twice":          {in: `{"code":"a","code":"b"}`, want: `{"withheld":"the body cannot be read as a callback and may hold a secret","bytes":23}`},
 		"empty":               {in: ``, want: ``},
 		"headers": {
 			in: data, want: `{"state":"s-1","success":true,"flow_id":"f"}`,
@@ -92,7 +92,7 @@ func TestRedactCallbackTakesTheCodeAndLeavesTheRest(t *testing.T) {
 			},
 		},
 		"header of an unreadable body": {
-			in: `{"code": "` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a code","bytes":%d}`, 10+len(canary)),
+			in: `{"code": "` + canary, want: fmt.Sprintf(`{"withheld":"the body cannot be read as a callback and may hold a secret","bytes":%d}`, 10+len(canary)),
 			header: map[string][]string{"Nats-Msg-Id": {canary}, "X": {"1"}}, headers: map[string][]string{"Nats-Msg-Id": {"[redacted]"}, "X": {"1"}},
 		},
 	} {
@@ -146,6 +146,68 @@ func TestRedactCallbackIsBounded(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got.Header, header("Nats-Msg-Id", "[redacted]", "X", "fine")) {
 		t.Errorf("header %v", got.Header)
+	}
+}
+
+// TestOddFormsOfACallbackKeepNoCode: what was handed in, with a code in places
+// where no contract puts it.
+func TestOddFormsOfACallbackKeepNoCode(t *testing.T) {
+	const code = "ab/cd<e-77Zk"
+	quoted, _ := json.Marshal(code) // escapes the angle bracket
+	escaped := strings.ReplaceAll(string(quoted), "/", `\/`)
+	whole := base64.StdEncoding.EncodeToString([]byte(`{"state":"s","code":` + string(quoted) + `}`))
+	for name, in := range map[string]string{
+		"pairs of name and value": `{"params":[{"name":"code","value":` + escaped + `}]}`,
+		"list of pairs":           `[["code",` + escaped + `],["state","s"]]`,
+		"pairs in a callback":     `{"state":"s","success":false,"params":[["CODE",` + escaped + `]]}`,
+		"brackets in a query":     `{"callback_url":"/cb?code[]=` + url.QueryEscape(code) + `&state=s","copy":` + escaped + `}`,
+		"encoded brackets":        `{"callback_url":"/cb?code%5B0%5D=` + url.QueryEscape(code) + `&state=s","copy":` + escaped + `}`,
+		"longer name":             `{"authorizationCodeValue":` + escaped + `,"copy":` + escaped + `}`,
+		"list and copy":           `{"code":[` + escaped + `],"raw":` + escaped + `}`,
+		"object and copy":         `{"code":{"value":` + escaped + `},"copy":"see ab%2Fcd%3Ce-77Zk"}`,
+		"base64 of a callback":    `{"state":"s","raw":"` + whole + `"}`,
+		"base64 and copy":         `{"raw":"Basic ` + whole + `","copy":` + escaped + `}`,
+		"base64 behind letters":   `{"raw":"body-x` + whole + `"}`,
+		"base64 for URLs":         `{"raw":"` + base64.RawURLEncoding.EncodeToString([]byte(`?>?{"code":`+string(quoted)+`}`)) + `"}`,
+		"base64 of the code":      `{"code":` + escaped + `,"b":"` + base64.StdEncoding.EncodeToString([]byte(code)) + `"}`,
+		"escaped in a string":     `{"code":` + escaped + `,"s":"{\"x\":\"ab\\/cd\\u003ce-77Zk\"}"}`,
+		"pairs in a string":       `{"s":"[[\"code\",\"x\"]]","copy":` + escaped + `}`,
+		"object in a string":      `{"s":"{\"code\":{\"v\":\"ab\\/cd\\u003ce-77Zk\"}}","copy":` + escaped + `}`,
+		"XML":                     `{"s":"<code>ab&#47;cd&lt;e-77Zk</code>","copy":` + escaped + `}`,
+		"a word before":           `{"s":"the code is","copy":` + escaped + `}`,
+		"byte order mark":         "\ufeff" + `{"code":` + escaped + `,"copy":` + escaped + `}`,
+	} {
+		for place, m := range map[string]events.Message{
+			"body":   {Subject: "callback.received", Data: []byte(in)},
+			"header": {Subject: "callback.received", Data: []byte(`{"state":"s"}`), Header: header("X-Body", in, "X-Upstream", "shop-7")},
+		} {
+			got := redact(m)
+			text := show(got)
+			for _, form := range []string{code, escaped[1 : len(escaped)-1], url.QueryEscape(code), `ab/cd\u003ce`, `u003ce-77Zk`, "e-77Zk", whole, whole[:20], base64.StdEncoding.EncodeToString([]byte(code))} {
+				if strings.Contains(text, form) {
+					t.Errorf("%s, %s: %q is in %s", name, place, form, text)
+				}
+			}
+			if place == "header" && (got.Header["X-Upstream"][0] != "shop-7" || string(got.Data) != `{"state":"s"}`) {
+				t.Errorf("%s: more than the code went: %s", name, text)
+			}
+		}
+	}
+}
+
+func TestWhatIsKnownOfACodeStaysLegible(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"code":{"value":"canary-77","state":"abcdefgh","flow_id":"flow-id-1"},"state":"abcdefgh","flow_id":"flow-id-1","provider_id":"p-123456","x":"canary-77"}`: `{"state":"abcdefgh","flow_id":"flow-id-1","provider_id":"p-123456","x":"[redacted]"}`,
+		`{"state":"s","success":true,"codes":["canary-1","canary-2"],"y":["canary-2"]}`:                                                                             `{"state":"s","success":true,"y":["[redacted]"]}`,
+		`{"state":"abcdefghijkl","note":"nothing of the sort"}`:                                                                                                     `{"state":"abcdefghijkl","note":"nothing of the sort"}`,
+		`{"state":"postcode 1","code":"canary-77","callback_url":"/cb?state=postcode+1&code=canary-77"}`:                                                            `{"state":"postcode 1","callback_url":"/cb?state=postcode+1"}`,
+		`{"state":"code=canary-77","flow_id":"canary-77"}`:                                                                                                          `{"state":"","flow_id":"[redacted]"}`,
+		"\ufeff" + `{"state":"s"}`:                   "\ufeff" + `{"state":"s"}`,
+		"\ufeff" + `{"state":"s","code":"canary-1"}`: `{"state":"s"}`,
+	} {
+		if got := redact(events.Message{Subject: "callback.received", Data: []byte(in)}); string(got.Data) != want {
+			t.Errorf("%s became\n%s, want\n%s", in, got.Data, want)
+		}
 	}
 }
 

@@ -1,7 +1,8 @@
 package events
 
 import (
-	"encoding/hex"
+	"cmp"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,35 +10,89 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-const (
-	minCodePart = 6 // bytes; shorter codes are not looked for inside strings
-	maxEncoded  = 3 // how often a URL may be percent-encoded into another
-)
+const minCodePart = 6 // bytes; shorter codes are not looked for inside strings
 
 // learn remembers a code in all the spellings in which it may turn up.
 func (r *redactor) learn(code string) {
-	for _, form := range decodings(code) {
+	for _, form := range spellings(code) {
 		if form != "" {
 			r.codes[form] = true
 		}
 	}
 }
 
-// learnFromText looks for code parameters and for things like "code": "…".
+// learnAll remembers every string and number at or below v, which is named a
+// code: nobody knows which of them it is.
+func (r *redactor) learnAll(v jsontext.Value) {
+	switch v.Kind() {
+	case jsontext.KindString:
+		r.learn(unquote(v))
+	case jsontext.KindNumber:
+		r.learn(string(v))
+	case jsontext.KindBeginArray:
+		for _, e := range elements(v) {
+			r.learnAll(e)
+		}
+	case jsontext.KindBeginObject:
+		obj, _ := parseObject(v, "data") // cannot fail: the whole is readable
+		for _, m := range obj {
+			if !isKept(m.name) {
+				r.learnAll(m.value)
+			}
+		}
+	}
+}
+
+// isKept reports whether a member names the connection or the flow. It is no code
+// itself, and is needed to find them: only a code in it makes it go.
+func isKept(name string) bool {
+	return name == "state" || name == "flow_id" || name == "provider_id"
+}
+
+// keptParameter matches those members in a query.
+var keptParameter = regexp.MustCompile(`(^|[?&#])(?:state|flow_id|provider_id)=[^&#]*`)
+
+// learnFromText looks for code parameters, for things like "code": "…", and for
+// whole JSON values.
 func (r *redactor) learnFromText(s string) {
-	for _, form := range decodings(s) {
+	for _, form := range readings(s) {
+		if !mentionsCode(form) {
+			continue
+		}
 		for _, p := range parameters(form) {
 			if p.isCode() {
 				r.learn(p.value)
 			}
 		}
-		if !mentionsCode(form) {
-			continue
+		for _, match := range codeParameter.FindAllStringSubmatch(form, -1) {
+			r.learn(match[1])
 		}
 		for _, match := range assignedCode.FindAllStringSubmatch(form, -1) {
 			r.learn(match[1])
 		}
+		if isContainer(form) {
+			r.inside(func() { r.learnFromJSON(jsontext.Value(form)) })
+		}
 	}
+}
+
+// inside looks at a JSON value that is the text of another. How deep is bounded,
+// because each level can be read in several ways.
+func (r *redactor) inside(look func()) {
+	if r.depth == maxEncoded {
+		r.unclear = true
+		return
+	}
+	r.depth++
+	look()
+	r.depth--
+}
+
+// isContainer reports whether s is a JSON object or array that can be taken apart.
+func isContainer(s string) bool {
+	v := jsontext.Value(s)
+	kind := v.Kind()
+	return (kind == jsontext.KindBeginObject || kind == jsontext.KindBeginArray) && readable(v)
 }
 
 // learnFromJSON looks through a readable JSON value.
@@ -58,15 +113,8 @@ func (r *redactor) learnFromJSON(v jsontext.Value) {
 }
 
 func (r *redactor) learnFromMember(m member) {
-	switch kind := m.value.Kind(); {
-	case isCodeName(m.name) && kind == jsontext.KindString:
-		r.learn(unquote(m.value))
-	case isCodeName(m.name) && kind == jsontext.KindNumber:
-		r.learn(string(m.value))
-	case m.name == "data_base64" && kind == jsontext.KindString:
-		if inner, fe := decodeBase64(m.value); fe == nil && readable(inner) {
-			r.learnFromJSON(inner)
-		}
+	if isCodeName(m.name) {
+		r.learnAll(m.value)
 	}
 	r.learnFromJSON(m.value)
 }
@@ -76,7 +124,11 @@ func (r *redactor) holdsCode(s string) bool {
 	if len(r.codes) == 0 || s == "" {
 		return false
 	}
-	for _, form := range decodings(s) {
+	return r.holdAny(readings(s))
+}
+
+func (r *redactor) holdAny(forms []string) bool {
+	for _, form := range forms {
 		if r.codes[form] {
 			return true
 		}
@@ -91,7 +143,7 @@ func (r *redactor) holdsCode(s string) bool {
 
 // looksLikeCode reports whether s still assigns something to a code.
 func looksLikeCode(s string) bool {
-	return slices.ContainsFunc(decodings(s), func(form string) bool {
+	return slices.ContainsFunc(readings(s), func(form string) bool {
 		return mentionsCode(form) && assignedCode.MatchString(form)
 	})
 }
@@ -108,18 +160,49 @@ func mentionsCode(s string) bool {
 	return false
 }
 
-// assignedCode matches code=x, "code": "x", \"code\":\"x\" and the like.
-var assignedCode = regexp.MustCompile(`(?i)code[\\"'\s]*[=:][\\"'\s]*([^\\"'&\s]+)`)
-
-// isCodeName reports whether a member, parameter or header of that name is a
-// code: code, Code, auth_code, ce-code, amp;code, c%6fde.
-func isCodeName(name string) bool {
-	for _, form := range decodings(name) {
-		if strings.HasSuffix(strings.ToLower(strings.TrimSpace(form)), "code") {
+// understood reports whether all that forms, the readings of one text, say of a
+// code was learnt from: there is a reading in which it is a JSON value (whose
+// inside is looked at, too) or a list of parameters.
+func (r *redactor) understood(forms []string) bool {
+	silent := true
+	for _, form := range forms {
+		if !mentionsCode(form) {
+			continue
+		}
+		if isContainer(form) {
+			r.inside(func() { r.value(nil, jsontext.Value(form)) })
 			return true
 		}
+		if !mentionsCode(codeParameter.ReplaceAllString(r.mask(form), "")) {
+			return true
+		}
+		silent = false
 	}
-	return false
+	return silent
+}
+
+// mask returns s without the codes themselves, which may have the word in them.
+func (r *redactor) mask(s string) string {
+	codes := slices.Collect(maps.Keys(r.codes))
+	slices.SortFunc(codes, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	for _, code := range codes {
+		if len(code) >= minCodePart || code == s {
+			s = strings.ReplaceAll(s, code, "\x00")
+		}
+	}
+	return s
+}
+
+// assignedCode matches code=x, "code": "x", \"code\":[\"x\"] and the like.
+var assignedCode = regexp.MustCompile(`(?i)code[\w.\[\]-]*[\\"'\s]*[=:][\\"'\s\[{]*([^\\"'&\s]+)`)
+
+// codeParameter matches a code in a query, wherever the query begins.
+var codeParameter = regexp.MustCompile(`(?i)[\w.\[\]%;-]*code[\w.\[\]%-]*=([^&#]*)`)
+
+// isCodeName reports whether a member, parameter or header of that name is a
+// code: code, auth_code, ce-code, authorizationCodeValue, code[], c%6fde.
+func isCodeName(name string) bool {
+	return slices.ContainsFunc(spellings(name), mentionsCode)
 }
 
 // parameter is one name=value of a query, as spelled there.
@@ -128,7 +211,11 @@ type parameter struct {
 	start, end  int // in the string, without separators
 }
 
-func (p parameter) isCode() bool { return isCodeName(p.name) }
+// isCode tells a code from text that happens to have the word and, later on, an
+// equals sign.
+func (p parameter) isCode() bool { return parameterName.MatchString(p.name) && isCodeName(p.name) }
+
+var parameterName = regexp.MustCompile(`^[\w.\[\]%;-]+$`)
 
 // parameters splits what may be a URL or a query the way callbackQuery does:
 // the first question mark opens the query, a later one belongs to a value.
@@ -168,49 +255,4 @@ func cutCodeParameters(s string) string {
 	}
 	out.WriteString(s[from:])
 	return strings.TrimRight(out.String(), "?&")
-}
-
-// decodings returns s and what percent-decoding makes of it, again and again
-// up to maxEncoded times; sequences that are none stay as they are.
-func decodings(s string) []string {
-	forms := []string{s}
-	for range maxEncoded {
-		next := percentDecode(s)
-		if next == s {
-			break
-		}
-		forms = append(forms, next)
-		s = next
-	}
-	return forms
-}
-
-func percentDecode(s string) string {
-	if !strings.ContainsAny(s, "%+") {
-		return s
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch c {
-		case '+':
-			c = ' '
-		case '%':
-			if b, ok := hexPair(s[i+1:]); ok {
-				c, i = b, i+2
-			}
-		}
-		out = append(out, c)
-	}
-	return string(out)
-}
-
-// hexPair reads the byte whose two hexadecimal digits s begins with.
-func hexPair(s string) (b byte, ok bool) {
-	if len(s) < 2 {
-		return 0, false
-	}
-	var out [1]byte
-	_, err := hex.Decode(out[:], []byte(s[:2]))
-	return out[0], err == nil
 }

@@ -3,6 +3,8 @@ package events
 import (
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
@@ -38,20 +40,29 @@ func DecodeSyncRequested(e Envelope) (SyncRequested, error) {
 		ConnectionID: f.connectionID(true),
 		Since:        f.date("since"),
 		Reason:       f.text("reason", MaxReason),
-		Trigger:      f.text("trigger", MaxReason),
+		Trigger:      f.trigger(),
 	}
 	if full := f.boolean("full"); full != nil {
 		s.Full = *full
-	}
-	switch s.Trigger {
-	case "", TriggerCallback, TriggerSchedule, TriggerRequest, TriggerReplay:
-	default:
-		f.failf("trigger", "must be callback, schedule, request or replay")
 	}
 	if f.err != nil {
 		return SyncRequested{}, refuse(fault.Malformed, e.Type, f.err)
 	}
 	return s, nil
+}
+
+// trigger reads the trigger. It is a member of our own that upstream does not
+// know of, so a stranger's meaning of the name is skipped like an unknown member.
+func (f *fields) trigger() string {
+	v, ok := f.value("trigger")
+	if !ok || v.Kind() != jsontext.KindString {
+		return ""
+	}
+	switch s := unquote(v); s {
+	case TriggerCallback, TriggerSchedule, TriggerRequest, TriggerReplay:
+		return s
+	}
+	return ""
 }
 
 // connectionID reads a connection id. Only the canonical form is taken, as it
