@@ -127,7 +127,6 @@ func badSyncs(connectionID string) []bad {
 		{name: "since is no date", body: with(`"since":"2026-02-30"`), class: m, field: "since"},
 		{name: "full of a wrong type", body: with(`"full":"all"`), class: m, field: "full"},
 		{name: "over-long reason", body: with(`"reason":"` + strings.Repeat("r", events.MaxReason+1) + `"`), class: m, field: "reason"},
-		{name: "trigger of its own", body: with(`"trigger":"me"`), class: m, field: "trigger"},
 		{name: "duplicate member", body: with(`"full":true,"full":false`), class: m, field: "full"},
 		{name: "of a megabyte", body: nearMaxPayload(`{"connection_id":"`+connectionID+`","reason":"`, `"}`), class: fault.Oversize, field: "data", gone: true},
 	}
