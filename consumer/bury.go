@@ -54,6 +54,10 @@ func (w *work) bury(ctx context.Context, class fault.Class, kept keepable) error
 	return nil
 }
 
+// lastWordsPatience is how many times MaxAttempts a message is tried before its
+// last words are given up as well.
+const lastWordsPatience = 3
+
 // lastWords lets the lane tell whoever waits for this message that nothing will
 // come of it. It has the time that storing the dead letter has.
 func (w *work) lastWords(ctx context.Context, class fault.Class, cause error) error {
@@ -65,10 +69,17 @@ func (w *work) lastWords(ctx context.Context, class fault.Class, cause error) er
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout)
 	defer cancel()
-	if err := l.LastWords(ctx, w.d, class, cause); err != nil {
-		return fmt.Errorf("consumer: saying that a message is given up: %w", err)
+	err := l.LastWords(ctx, w.d, class, cause)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if fault.Of(err) == fault.GiveUp || w.note.tries >= lastWordsPatience*l.MaxAttempts {
+		// Nobody can be told. The dead letter says more than a message that
+		// comes back for ever.
+		l.cfg.Logger.ErrorContext(ctx, "a message is given up and nobody could be told", "lane", l.Name, "sequence", w.d.Sequence, "error", oneLine(err.Error()))
+		return nil
+	}
+	return fmt.Errorf("consumer: saying that a message is given up: %w", err)
 }
 
 // keepable is what of a delivery may be kept and logged.

@@ -65,7 +65,7 @@ const (
 	// fetchLinger is how long an open pull is still listened to when the intake
 	// stops, so that deliveries under way are handed back instead of being left to
 	// AckWait.
-	fetchLinger = 100 * time.Millisecond
+	fetchLinger = 250 * time.Millisecond
 	// refreshEvery is how often the consumer's configuration is read again.
 	refreshEvery = 30 * time.Second
 	// Waits between tries to bind again.

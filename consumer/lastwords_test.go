@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,4 +49,33 @@ func TestLastWordsAreForWhatWasTried(t *testing.T) {
 				})
 		})
 	acks.WaitVerdicts(t, 1, soon)
+}
+
+// A message whose last words can never be said must not come back for ever.
+func TestLastWordsThatCannotBeSaidDoNotKeepTheMessage(t *testing.T) {
+	for name, refusal := range map[string]error{"for good": fault.Permanent(fault.Rejected, errBoom), "again and again": errBoom} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 30*time.Second)
+			r.publish("x", nil)
+			r.run(func(context.Context, consumer.Delivery) error { return errBoom }, func(_ *consumer.Config, l *consumer.Lane) {
+				l.LastWords = func(context.Context, consumer.Delivery, fault.Class, error) error { return refusal }
+			})
+			r.eventually("the dead letter is stored all the same", func() bool { return r.deadLetters() == 1 })
+		})
+	}
+}
+
+// Readiness says that dead letters cannot be stored, and that they can again.
+func TestStatusTellsOfDeadLettersThatCannotBeStored(t *testing.T) {
+	r := newRig(t, 30*time.Second)
+	r.must(r.js.DeleteStream(r.ctx(), dlq))
+	r.publish("x", nil)
+	running := r.run(func(context.Context, consumer.Delivery) error { return fault.Permanent(fault.Malformed, errBoom) },
+		func(c *consumer.Config, _ *consumer.Lane) { c.DeadLetterTimeout = time.Second })
+	r.eventually("the status says so", func() bool {
+		s := running.Status()[0]
+		return !s.Ready && strings.Contains(s.Why, "dead letters cannot be stored")
+	})
+	r.addStream(dlq, "dlq.>")
+	r.eventually("the status is good again", func() bool { return running.Status()[0].Ready })
 }

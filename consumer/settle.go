@@ -121,6 +121,7 @@ func (w *work) settle(ctx context.Context, err, cause error) {
 	if a.Kind == DeadLetter {
 		if stored = w.lastWords(ctx, a.Class, err); stored == nil {
 			stored = w.bury(ctx, a.Class, kept)
+			l.status.buried(stored)
 		}
 		if stored != nil {
 			a = Action{Kind: Nak, Outcome: OutcomeNotStored, Delay: jittered(l.cfg.RetryDelayMax, rand.Float64()), Counts: a.Counts} //nolint:gosec // as above

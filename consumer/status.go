@@ -28,6 +28,10 @@ type status struct {
 	mu         sync.Mutex
 	now        LaneStatus
 	pullFaults int // failed pulls since the last good one
+	// unstored says why the last dead letter could not be stored, empty when it
+	// was. The messages come back, and each holds a slot while it is tried.
+	unstored      string
+	unstoredSince time.Time
 }
 
 func newStatus(lane, why string) *status {
@@ -37,7 +41,23 @@ func newStatus(lane, why string) *status {
 func (s *status) get() LaneStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now
+	now := s.now
+	if s.unstored != "" && now.Ready {
+		now.Ready, now.Since, now.Why = false, s.unstoredSince, "dead letters cannot be stored: "+s.unstored
+	}
+	return now
+}
+
+// buried notes whether a dead letter was stored.
+func (s *status) buried(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.unstored = ""
+	case s.unstored == "":
+		s.unstored, s.unstoredSince = oneLine(err.Error()), time.Now()
+	}
 }
 
 // set reports whether something changed.
