@@ -37,8 +37,8 @@ type Record struct {
 	Scope             string    `json:"scope,omitempty"`
 	EstablishedAt     time.Time `json:"established_at,omitzero"`
 	RefreshObtainedAt time.Time `json:"refresh_obtained_at,omitzero"` // the 90 days of the refresh grant count from here
-	EstablishedBy     string    `json:"established_by,omitempty"`     // SHA-256 of the code whose tokens are in custody
-	SettledBy         []string  `json:"settled_by,omitempty"`         // SHA-256 of every code whose end is known, newest first
+	EstablishedBy     string    `json:"established_by,omitempty"`     // SHA-256 of the code whose tokens are in custody, or the mark of a renewal without one
+	SettledBy         []string  `json:"settled_by,omitempty"`         // the same for every callback whose end is known, newest first
 	RenewalState      string    `json:"renewal_state,omitempty"`      // the state parameter of the renewal link that is out
 	LastError         *Problem  `json:"last_error,omitempty"`
 
