@@ -26,7 +26,7 @@ var (
 )
 
 // StateBinding says which connection a state parameter was made for, and which
-// code consumed it. A state is consumed once (design: an injected code looks
+// code consumed it. A state is consumed once (an injected code looks
 // like a second callback on a consumed state).
 type StateBinding struct {
 	ConnectionID string

@@ -14,7 +14,7 @@ import (
 )
 
 // minTTL is the shortest life a key can have, and its unit: the server refuses
-// less and drops fractions (nats.md §3).
+// less and drops fractions.
 const minTTL = time.Second
 
 // markerTTL is how long the marker of a released lease stays. Without it the

@@ -207,7 +207,7 @@ func TestARenewalThatArrivesLateKeepsTheLease(t *testing.T) {
 	}
 }
 
-// nats.md §3 measured two codes for one thing on a replicated stream. Races go
+// Server 2.15 has two codes for one thing on a replicated stream. Races go
 // on until both were seen, so that the test cannot pass on one of them.
 func TestBothConflictCodesAreConflicts(t *testing.T) {
 	js := natstest.JetStream(t, natstest.Cluster(t, 3).URL())

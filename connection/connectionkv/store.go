@@ -11,7 +11,7 @@ import (
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
-// The buckets, as contract.md §3 names them.
+// The names of the buckets, which operators see.
 const (
 	BucketConnections = "finx_connections"
 	BucketLeases      = "finx_leases"

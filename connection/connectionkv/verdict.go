@@ -19,7 +19,7 @@ func judgeWrite(err error) error {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
 		case jetstream.JSErrCodeStreamWrongLastSequence,
-			// replicated streams answer with this one as often (nats.md §3)
+			// replicated streams answer with this one as often (seen on server 2.15)
 			jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 			return conflict()
 		case jetstream.JSErrCodeStreamMessageExceedsMaximum:
