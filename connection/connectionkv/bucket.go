@@ -108,7 +108,38 @@ func isValue(raw []byte) (bool, error) {
 // write stores value if the newest revision of key is expect (0 = none) and
 // returns the new revision. A ttl of 0 keeps the key for ever. Errors:
 // connection.ErrConflict, or one with a verdict of NATS.
+//
+// A replicated stream also refuses a write while another one to the same key is
+// on its way through the cluster, the one before it included, although the newest
+// revision is the expected one (seen on server 2.15 under load). So a refusal
+// counts only when the key has moved; else the write is tried again, soon.
 func (b bucket) write(ctx context.Context, key string, value []byte, expect uint64, ttl time.Duration) (uint64, error) {
+	for wait := conflictWait; ; wait *= 4 {
+		revision, err := b.writeOnce(ctx, key, value, expect, ttl)
+		if !errors.Is(err, connection.ErrConflict) || wait > conflictWaitMax {
+			return revision, err
+		}
+		now, readErr := b.read(ctx, key)
+		if readErr != nil || now.revision != expect {
+			return 0, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}
+
+// How long to wait after a refusal that the key's revision does not explain:
+// 5, 20 and 80 ms.
+const (
+	conflictWait    = 5 * time.Millisecond
+	conflictWaitMax = 100 * time.Millisecond
+)
+
+// writeOnce is write without that patience.
+func (b bucket) writeOnce(ctx context.Context, key string, value []byte, expect uint64, ttl time.Duration) (uint64, error) {
 	m := &nats.Msg{Subject: b.subject(key), Header: nats.Header{}, Data: value}
 	revision, err := b.publish(ctx, m, expect, ttl)
 	if !fault.IsAmbiguous(err) {
