@@ -132,7 +132,9 @@ func (r *rig) play(t *testing.T, answer func(e events.Envelope, m events.Message
 		if err == nil {
 			err = answer(e, in, pub)
 		}
-		if err != nil {
+		// A test ends when the command has read the answer, which may be before
+		// the broker's acknowledgement of it comes back here.
+		if err != nil && t.Context().Err() == nil {
 			t.Error(err)
 		}
 	})
