@@ -30,7 +30,7 @@ func (f *Flow) reauthorize(ctx context.Context, job *fetch, rev uint64, reason s
 	if err != nil {
 		return fmt.Errorf("flow: announcing the lost access: %w", err)
 	}
-	if err := f.announceFailure(ctx, job, "reauthorization_required", cause); err != nil {
+	if err := f.announceFailure(ctx, job.cause, rec, job.failed("reauthorization_required", cause)); err != nil {
 		return err
 	}
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {

@@ -107,14 +107,10 @@ func (f *Flow) notEstablished(ctx context.Context, e events.Envelope, rec connec
 	if trigger(in) == events.TriggerSchedule {
 		return nil
 	}
-	err := f.Bus.Publish(ctx, events.NewFetchFailed(e.Cause(), events.FetchFailed{
-		ConnectionID: rec.ID, UserID: rec.UserID, FetchID: fetchID, Trigger: trigger(in),
+	return f.announceFailure(ctx, e.Cause(), rec, events.FetchFailed{
+		FetchID: fetchID, Trigger: trigger(in),
 		Reason: "not_established", Detail: "the connection is in state " + string(rec.State),
-	}))
-	if err != nil {
-		return fmt.Errorf("flow: announcing the failed fetch: %w", err)
-	}
-	return nil
+	})
 }
 
 // completeFetch publishes that the fetch is whole, after all its parts are
@@ -152,7 +148,7 @@ func (f *Flow) fetchFailed(ctx context.Context, job *fetch, rev uint64, err erro
 	case fault.Of(err) != fault.GiveUp:
 		return err
 	}
-	if pubErr := f.announceFailure(ctx, job, reasonOf(err), err); pubErr != nil {
+	if pubErr := f.announceFailure(ctx, job.cause, job.rec, job.failed(reasonOf(err), err)); pubErr != nil {
 		return pubErr
 	}
 	return f.edit(ctx, job.rec, rev, func(r connection.Record) (connection.Record, error) {
@@ -161,13 +157,18 @@ func (f *Flow) fetchFailed(ctx context.Context, job *fetch, rev uint64, err erro
 	})
 }
 
-func (f *Flow) announceFailure(ctx context.Context, job *fetch, reason string, cause error) error {
-	open := job.rec.Fetch
-	err := f.Bus.Publish(ctx, events.NewFetchFailed(job.cause, events.FetchFailed{
-		ConnectionID: job.rec.ID, UserID: job.rec.UserID, FetchID: open.ID, Trigger: open.Trigger,
-		Reason: reason, Detail: detailOf(cause), RetryAt: job.rec.NextFetchAt,
-	}))
-	if err != nil {
+// failed is what is said of this fetch when it came to nothing.
+func (j *fetch) failed(reason string, cause error) events.FetchFailed {
+	open := j.rec.Fetch
+	return events.FetchFailed{
+		FetchID: open.ID, Trigger: open.Trigger, Reason: reason, Detail: detailOf(cause), RetryAt: j.rec.NextFetchAt,
+	}
+}
+
+// announceFailure publishes transactions.fetch.failed for a connection.
+func (f *Flow) announceFailure(ctx context.Context, cause events.Cause, rec connection.Record, d events.FetchFailed) error {
+	d.ConnectionID, d.UserID = rec.ID, rec.UserID
+	if err := f.Bus.Publish(ctx, events.NewFetchFailed(cause, d)); err != nil {
 		return fmt.Errorf("flow: announcing the failed fetch: %w", err)
 	}
 	return nil
@@ -187,12 +188,11 @@ func (f *Flow) SyncGivenUp(ctx context.Context, e events.Envelope, in events.Syn
 	if rec.FetchDone(fetchID) {
 		return nil
 	}
-	err = f.Bus.Publish(ctx, events.NewFetchFailed(e.Cause(), events.FetchFailed{
-		ConnectionID: rec.ID, UserID: rec.UserID, FetchID: fetchID, Trigger: trigger(in),
-		Reason: string(class), Detail: detailOf(cause), RetryAt: rec.NextFetchAt,
-	}))
+	err = f.announceFailure(ctx, e.Cause(), rec, events.FetchFailed{
+		FetchID: fetchID, Trigger: trigger(in), Reason: string(class), Detail: detailOf(cause), RetryAt: rec.NextFetchAt,
+	})
 	if err != nil {
-		return fmt.Errorf("flow: announcing the failed fetch: %w", err)
+		return err
 	}
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		if r.Fetch != nil && r.Fetch.ID == fetchID {
