@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
@@ -105,11 +106,11 @@ type Subjects struct {
 // The names of the streams. Another name in the settings means that the stream
 // belongs to another team: it is bound to and never created.
 const (
-	DefaultStreamRequests  = "FINX_REQUESTS"
-	DefaultStreamCallbacks = "FINX_CALLBACKS"
-	DefaultStreamEvents    = "FINX_EVENTS"
-	DefaultStreamTimers    = "FINX_TIMERS"
-	DefaultStreamDLQ       = "FINX_DLQ"
+	DefaultStreamRequests  = events.StreamRequests
+	DefaultStreamCallbacks = events.StreamCallbacks
+	DefaultStreamEvents    = events.StreamEvents
+	DefaultStreamTimers    = events.StreamTimers
+	DefaultStreamDLQ       = events.StreamDLQ
 )
 
 // Streams names the streams and bounds those that are ours. Requests holds the
