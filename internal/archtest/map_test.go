@@ -28,8 +28,8 @@ var arrows = map[string][]string{
 		"connection/connectionkv", "events", "internal/fault", "internal/natsconn", "internal/retry", "internal/secret", "internal/telemetry",
 	},
 
-	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/fault", "internal/secret"},
-	"custody": {"finx", "vaultstore", "internal/fault", "internal/retry", "internal/secret"},
+	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret"},
+	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret"},
 
 	"consumer":                {"events", "internal/fault", "internal/retry"},
 	"publisher":               {"events", "internal/fault", "internal/retry"},
@@ -44,12 +44,13 @@ var arrows = map[string][]string{
 	"connection": {"internal/fault"},
 	"events":     {"internal/fault", "internal/secret"},
 
-	"internal/archtest":  {},
-	"internal/fault":     {},
-	"internal/natsconn":  {"internal/fault", "internal/secret"},
-	"internal/retry":     {"internal/fault"},
-	"internal/secret":    {},
-	"internal/telemetry": {"internal/secret"},
+	"internal/archtest":   {},
+	"internal/crashpoint": {},
+	"internal/fault":      {},
+	"internal/natsconn":   {"internal/fault", "internal/secret"},
+	"internal/retry":      {"internal/fault"},
+	"internal/secret":     {},
+	"internal/telemetry":  {"internal/secret"},
 
 	// The test kit.
 	"finx/finxtest":                            {"internal/secret"},
