@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 )
 
 // Need says which servers the command at hand speaks to, beside NATS. What is
@@ -39,7 +38,7 @@ func Load(path string, getenv func(string) string, environ []string, need Need) 
 	if len(l.problems) > 0 {
 		return Settings{}, errors.Join(l.problems...)
 	}
-	s.Warnings = unknownVariables(environ)
+	s.Warnings = append(unknownVariables(environ), doubts(s)...)
 	return s, nil
 }
 
@@ -53,7 +52,11 @@ type loader struct {
 // given is a value, where it stands, and the file it was read from if it was.
 type given struct{ value, source, file string }
 
-const fromEnvironment = "environment"
+// Sources of a value, beside the file.
+const (
+	fromEnvironment = "environment"
+	fromDefault     = "default"
+)
 
 // maxFile bounds the files that are read: settings and secrets.
 const maxFile = 1 << 20
@@ -91,7 +94,7 @@ func (l *loader) settings(getenv func(string) string) Settings {
 		shown := Value{Env: row.Env, Source: g.source}
 		if g.value == "" {
 			g = given{value: row.Default}
-			shown.Source = "default"
+			shown.Source = fromDefault
 		}
 		if g.value != "" {
 			if err := row.set(&s, g.value); err != nil {
@@ -162,53 +165,4 @@ func (l *loader) secretFile(row Setting, path given) given {
 		l.refuse(row, name, path.source, "the file is empty")
 	}
 	return given{value: value, source: path.source, file: path.value}
-}
-
-// check looks at what one setting alone cannot tell.
-func (l *loader) check(s Settings, need Need) {
-	require := func(name string, given bool, why string) {
-		if !given && !l.refused[name] {
-			l.problem(name, "", "required"+why+", but not set")
-		}
-	}
-	if need.FinX {
-		require("FINX_BASE_URL", s.FinX.BaseURL != "", "")
-		require("FINX_CLIENT_ID", s.FinX.ClientID != "", "")
-		require("FINX_CLIENT_SECRET", !s.FinX.ClientSecret.IsZero(), "")
-	}
-	if need.Vault {
-		switch s.Vault.Auth {
-		case AuthToken:
-			require("VAULT_TOKEN", !s.Vault.Token.IsZero(), " with VAULT_AUTH=token")
-		case AuthAppRole:
-			require("VAULT_ROLE_ID", !s.Vault.RoleID.IsZero(), " with VAULT_AUTH=approle")
-			require("VAULT_SECRET_ID", !s.Vault.SecretID.IsZero(), " with VAULT_AUTH=approle")
-		case AuthKubernetes:
-			require("VAULT_K8S_ROLE", s.Vault.KubernetesRole != "", " with VAULT_AUTH=kubernetes")
-		}
-	}
-	l.checkTogether(s)
-}
-
-// checkTogether looks at settings that belong together.
-func (l *loader) checkTogether(s Settings) {
-	if (s.NATS.CertFile == "") != (s.NATS.KeyFile == "") {
-		l.problem("NATS_CERT and NATS_KEY", "", "set both or none")
-	}
-	if (s.Vault.ClientCert == "") != (s.Vault.ClientKey == "") {
-		l.problem("VAULT_CLIENT_CERT and VAULT_CLIENT_KEY", "", "set both or none")
-	}
-	if s.NATS.CredsFile != "" && s.NATS.NkeySeedFile != "" {
-		l.problem("NATS_CREDS and NATS_NKEY_SEED_FILE", "", "set one of them")
-	}
-	// A handler that is cut off while finX answers loses the answer, and with it
-	// the only valid refresh token.
-	for name, deadline := range map[string]time.Duration{
-		"CALLBACK_TIMEOUT": s.Handling.CallbackTimeout,
-		"SYNC_TIMEOUT":     s.Handling.SyncTimeout,
-	} {
-		if deadline < s.FinX.Timeouts.Token && !l.refused[name] && !l.refused["FINX_TIMEOUT_TOKEN"] {
-			l.problem(name, "", "must not be shorter than FINX_TIMEOUT_TOKEN")
-		}
-	}
 }

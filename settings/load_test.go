@@ -76,6 +76,17 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		"FINX_CODE_LIFETIME":      {s.FinX.CodeLifetime, time.Hour},
 		"FINX_REFRESH_SKEW":       {s.FinX.RefreshSkew, 2 * time.Minute},
 		"FINX_REFRESH_LIFETIME":   {s.FinX.RefreshLifetime, 90 * 24 * time.Hour},
+		"FINX_KEEPALIVE_LEAD":     {s.FinX.KeepAliveLead, 30 * 24 * time.Hour},
+		"FINX_KEEPALIVE_RATE":     {s.FinX.KeepAliveRate, 5.0},
+		"FINX_EXPIRING_NOTICE":    {s.FinX.ExpiringNotice, 7 * 24 * time.Hour},
+		"FINX_TOKEN_REPLAY":       {s.FinX.TokenReplay, settings.ReplayAlways},
+		"LEASE_TTL":               {s.Handling.LeaseTTL, time.Duration(0)},
+		"CLOCK_SKEW":              {s.Handling.ClockSkew, 5 * time.Second},
+		"SWEEP_RATE":              {s.Process.SweepRate, 100},
+		"VAULT_TRANSIT_MOUNT":     {s.Vault.TransitMount, "transit"},
+		"VAULT_TRANSIT_KEY":       {s.Vault.TransitKey, "finx-escrow"},
+		"ESCROW_KEY":              {s.Vault.EscrowKeys, secret.Text{}},
+		"ESCROW_DIR":              {s.Vault.EscrowDir, ""},
 		"PAGE_SIZE":               {s.Fetch.PageSize, 1000},
 		"CHUNK_BYTES":             {s.Fetch.ChunkBytes, int64(512 << 10)},
 		"FETCH_OVERLAP":           {s.Fetch.Overlap, 240 * time.Hour},
@@ -91,6 +102,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		"PUBLISH_TIMEOUT":         {s.Handling.PublishTimeout, time.Minute},
 		"DRAIN_TIMEOUT":           {s.Process.DrainTimeout, 45 * time.Second},
 		"MAX_INPUT_BYTES":         {s.Subjects.MaxInputBytes, int64(512 << 10)},
+		"warnings":                {s.Warnings, []string(nil)},
 		"streams":                 {s.Streams, settings.Streams{Requests: "FINX_REQUESTS", Syncs: "FINX_REQUESTS", Erasures: "FINX_REQUESTS", Callbacks: "FINX_CALLBACKS", Events: "FINX_EVENTS", Timers: "FINX_TIMERS", DLQ: "FINX_DLQ"}},
 		"secrets are taken as is": {s.FinX.ClientSecret, secret.New(canary)},
 	} {
@@ -108,6 +120,7 @@ func sample() map[string]string {
 		"VAULT_SKIP_VERIFY": "true", "VAULT_KV_MOUNT": "kv/eu", "VAULT_KV_PREFIX": "team/finx", "VAULT_CLIENT_CERT": "c.pem", "VAULT_CLIENT_KEY": "k.pem",
 		"FINX_BASE_URL": "http://127.0.0.1:9000/x/", "SUBJECT_PREFIX": "eu.prod", "SUBJECT_PER_CONNECTION": "true",
 		"REDIRECT_URI_ALLOW": "https://App.Example:443, http://localhost:3000", "STREAM_REPLICAS": "3", "STREAM_MAX_AGE": "720h", "STREAM_MAX_BYTES": "2GiB",
+		"FINX_TOKEN_REPLAY": "never", "FINX_KEEPALIVE_RATE": "0.5", "SWEEP_RATE": "7", "ESCROW_KEY": escrowKey('a') + ", " + escrowKey('b'), "ESCROW_DIR": "/var/lib/finx",
 		"FETCH_SINCE_TYPE": "modified", "LISTEN_ADDR": "127.0.0.1:9090", "LOG_LEVEL": "WARN", "LOG_FORMAT": "text", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
 	}
 	for _, s := range settings.Table() {
@@ -125,10 +138,11 @@ func sample() map[string]string {
 			m[s.Env] = "some-" + strings.ToLower(s.Env)
 		}
 	}
-	m["SYNC_TIMEOUT"], m["CALLBACK_TIMEOUT"] = "2h", "2h"
+	m["SYNC_TIMEOUT"], m["CALLBACK_TIMEOUT"], m["FINX_REFRESH_LIFETIME"] = "2h", "2h", "2h"
+	m["LEASE_TTL"], m["CLOCK_SKEW"] = "9m", "9m"
 	for _, env := range []string{
 		"FINX_TIMEOUT_LINK", "FINX_TIMEOUT_TOKEN", "FINX_TIMEOUT_ACCOUNTS", "FINX_TIMEOUT_PAGE", "FINX_RETRY_BUDGET",
-		"FINX_THROTTLE_DEFAULT", "FINX_REFRESH_SKEW", "ACK_WAIT", "RETRY_DELAY_MAX", "PUBLISH_TIMEOUT", "DRAIN_TIMEOUT",
+		"FINX_THROTTLE_DEFAULT", "FINX_REFRESH_SKEW", "FINX_EXPIRING_NOTICE", "ACK_WAIT", "RETRY_DELAY_MAX", "PUBLISH_TIMEOUT", "DRAIN_TIMEOUT",
 	} {
 		m[env] = "59m"
 	}

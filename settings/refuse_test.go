@@ -1,6 +1,11 @@
 package settings_test
 
 import (
+	"bytes"
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +43,20 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		"FETCH_SINCE_TYPE":            {"settled"},
 		"SYNC_CONCURRENCY":            {"0", "5000"},
 		"MAX_ATTEMPTS":                {"0", "forever"},
+		"FINX_KEEPALIVE_LEAD":         {"0", "-1h", "30d"},
+		"FINX_KEEPALIVE_RATE":         {"0", "-5", "NaN", "Inf", "5/s", "1001"},
+		"FINX_EXPIRING_NOTICE":        {"0s", "7d"},
+		"FINX_TOKEN_REPLAY":           {"once", "Always"},
+		"LEASE_TTL":                   {"1s", "11m"},
+		"CLOCK_SKEW":                  {"-1s", "1h"},
+		"SWEEP_RATE":                  {"-1", "1.5", "100001"},
+		"VAULT_TRANSIT_MOUNT":         {"/transit", "a b"},
+		"VAULT_TRANSIT_KEY":           {"a/b", "..", "a b", "a?b"},
+		"ESCROW_DIR":                  {"spool-of-host", "./spool", "~/spool-of-host"},
+		"ESCROW_KEY": {
+			canary, escrowKey('a') + ",", "," + escrowKey('a'), escrowKey('a') + "," + canary, escrowKey('a')[:40], escrowKey('a') + "AAAA",
+			escrowKey('a')[:20] + "\n" + escrowKey('a')[20:], escrowKey('a') + ";" + escrowKey('b'), strings.Repeat("ab", 32),
+		},
 	} {
 		for _, value := range values {
 			_, err := load(t, "", env(name, value))
@@ -66,6 +85,17 @@ func TestGoodEdgesAreTaken(t *testing.T) {
 		"STREAM_REQUESTS": {"team-a_REQ"},
 		"NATS_URL":        {"nats://a:4222, nats://b:4222", "ws://a", "wss://token@a:443", "localhost:4222", "a, b:1"},
 		"LOG_LEVEL":       {"error", "Debug"},
+
+		"FINX_KEEPALIVE_RATE": {"0.001", "1000", "0.5"},
+		"SWEEP_RATE":          {"0", "100000"},
+		"CLOCK_SKEW":          {"0", "0s"},
+		"LEASE_TTL":           {"2s", "10m"},
+		"VAULT_TRANSIT_KEY":   {"finx_escrow.2-b"},
+		"ESCROW_DIR":          {"/"},
+		"ESCROW_KEY": {
+			escrowKey(0xff), strings.NewReplacer("/", "_", "+", "-").Replace(escrowKey(0xff)), strings.TrimRight(escrowKey(0xff), "="),
+			escrowKey('a') + " , " + escrowKey('b'),
+		},
 	} {
 		for _, value := range values {
 			if _, err := load(t, "", env(name, value)); err != nil {
@@ -73,6 +103,11 @@ func TestGoodEdgesAreTaken(t *testing.T) {
 			}
 		}
 	}
+}
+
+// escrowKey is a key of 32 equal bytes.
+func escrowKey(b byte) string {
+	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32))
 }
 
 func TestBadFilesAreRefused(t *testing.T) {
@@ -165,11 +200,57 @@ func TestSettingsThatBelongTogether(t *testing.T) {
 		"settings: NATS_CREDS and NATS_NKEY_SEED_FILE: set one of them":               env("NATS_CREDS", "c", "NATS_NKEY_SEED_FILE", "s"),
 		"settings: CALLBACK_TIMEOUT: must not be shorter than FINX_TIMEOUT_TOKEN":     env("CALLBACK_TIMEOUT", "30s"),
 		"settings: SYNC_TIMEOUT: must not be shorter than FINX_TIMEOUT_TOKEN":         env("SYNC_TIMEOUT", "44s"),
+		"settings: FINX_KEEPALIVE_LEAD: must be shorter than FINX_REFRESH_LIFETIME":   env("FINX_REFRESH_LIFETIME", "720h"),
+		"settings: FINX_EXPIRING_NOTICE: must be shorter than FINX_KEEPALIVE_LEAD":    env("FINX_KEEPALIVE_LEAD", "168h"),
+		"settings: FINX_KEEPALIVE_LEAD (environment): not allowed; allowed is: a dur": env("FINX_KEEPALIVE_LEAD", "0s"),
 		"settings: FINX_TIMEOUT_TOKEN (environment): not allowed; allowed is: a dura": env("FINX_TIMEOUT_TOKEN", "x", "SYNC_TIMEOUT", "1s"),
 	} {
 		if _, err := load(t, "", e); !strings.HasPrefix(errText(err), want) || strings.Contains(errText(err), "\n") {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+}
+
+func TestDoubtfulCombinationsAreWarnedAbout(t *testing.T) {
+	for begin, e := range map[string]map[string]string{
+		"FINX_TOKEN_REPLAY=never: ":                            env("FINX_TOKEN_REPLAY", "never"),
+		"FINX_KEEPALIVE_LEAD is shorter than OUTAGE_AFTER: ":   env("FINX_KEEPALIVE_LEAD", "23h", "FINX_EXPIRING_NOTICE", "1h"),
+		"LEASE_TTL is longer than ACK_WAIT: ":                  env("LEASE_TTL", "31s"),
+		"VAULT_TRANSIT_MOUNT and VAULT_TRANSIT_KEY have no ef": env("ESCROW_KEY", escrowKey('a'), "VAULT_TRANSIT_KEY", "finx-escrow"),
+		"": env("ESCROW_KEY", escrowKey('a'), "LEASE_TTL", "30s", "FINX_KEEPALIVE_LEAD", "24h", "FINX_EXPIRING_NOTICE", "1h"),
+	} {
+		s, err := load(t, "", e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if begin == "" {
+			if len(s.Warnings) != 0 {
+				t.Errorf("got %q, want no warning", s.Warnings)
+			}
+			continue
+		}
+		if len(s.Warnings) != 1 || !strings.HasPrefix(s.Warnings[0], begin) {
+			t.Errorf("got %q, want %s…", s.Warnings, begin)
+		}
+		leaksNothing(t, begin, strings.Join(s.Warnings, ""))
+	}
+}
+
+// Keys in a file are separated as in the variable; the text editor's last line end
+// is no part of them.
+func TestEscrowKeysComeFromAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	keys := escrowKey('a') + "," + escrowKey('b')
+	if err := os.WriteFile(path, []byte(keys+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := load(t, "", env("ESCROW_KEY_FILE", path))
+	if err != nil || s.Vault.EscrowKeys.Reveal() != keys {
+		t.Errorf("%d bytes of keys, %v", s.Vault.EscrowKeys.Len(), err)
+	}
+	i := slices.IndexFunc(s.Values(), func(v settings.Value) bool { return v.Env == "ESCROW_KEY" })
+	if v := s.Values()[i]; v.Shown != "[redacted]" {
+		t.Errorf("%+v", v)
 	}
 }
 

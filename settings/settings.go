@@ -65,6 +65,10 @@ type Vault struct {
 	RoleID, SecretID        secret.Text
 	KubernetesRole, JWTPath string
 	KVMount, KVPrefix       string
+
+	TransitMount, TransitKey string      // seal what is in escrow, unless EscrowKeys is set
+	EscrowKeys               secret.Text // comma list of base64 keys of 32 bytes each, checked; the first seals, all open
+	EscrowDir                string      // absolute path for sealed answers of this host; empty = none
 }
 
 // The ways to log in to Vault.
@@ -87,7 +91,18 @@ type FinX struct {
 	CodeLifetime    time.Duration
 	RefreshSkew     time.Duration
 	RefreshLifetime time.Duration
+
+	KeepAliveLead  time.Duration // below RefreshLifetime
+	KeepAliveRate  float64       // rotations a second, a process
+	ExpiringNotice time.Duration // below KeepAliveLead
+	TokenReplay    string        // ReplayAlways or ReplayNever
 }
+
+// What is done about a token call that got no answer.
+const (
+	ReplayAlways = "always" // send it once more, with the same value
+	ReplayNever  = "never"
+)
 
 // Paths are finX's resources below FinX.BaseURL.
 type Paths struct{ Access, Sync, Token, Revoke, Accounts, Transactions string }
@@ -144,6 +159,8 @@ type Handling struct {
 	RetryDelayMax                                time.Duration
 	OutageAfter                                  time.Duration
 	PublishTimeout                               time.Duration
+	LeaseTTL                                     time.Duration
+	ClockSkew                                    time.Duration
 }
 
 // Process is about the process itself.
@@ -153,6 +170,7 @@ type Process struct {
 	LogFormat    string // json or text
 	OTLPEndpoint string
 	DrainTimeout time.Duration
+	SweepRate    int // secrets a second; 0 = no sweep
 }
 
 // Value is the value of one setting as it may be shown.

@@ -47,6 +47,7 @@ func Table() []Setting {
 		{"NATS", natsTable()},
 		{"Vault", vaultTable()},
 		{"finX", finxTable()},
+		{"Custody of tokens", custodyTable()},
 		{"Subjects and streams", streamsTable()},
 		{"Fetching", fetchTable()},
 		{"Handling events", handlingTable()},

@@ -89,6 +89,8 @@ func handlingTable() []Setting {
 		return duration(env, def, doc, low, high, func(s *Settings) *time.Duration { return at(&s.Handling) })
 	}
 	const day = 24 * time.Hour
+	lease := span("LEASE_TTL", "", "how long a lock outlives the process that held it", 2*time.Second, 10*time.Minute, func(h *Handling) *time.Duration { return &h.LeaseTTL })
+	lease.DefaultText = "as `ACK_WAIT`, but 2s to 20s"
 	return []Setting{
 		lane("CONNECT_CONCURRENCY", "16", "connect requests", func(c *Concurrency) *int { return &c.Connects }),
 		lane("CALLBACK_CONCURRENCY", "32", "callbacks", func(c *Concurrency) *int { return &c.Callbacks }),
@@ -99,6 +101,7 @@ func handlingTable() []Setting {
 		span("CALLBACK_TIMEOUT", "5m", "deadline of one callback; at least `FINX_TIMEOUT_TOKEN`", time.Second, day, func(h *Handling) *time.Duration { return &h.CallbackTimeout }),
 		span("SYNC_TIMEOUT", "1h", "deadline of one fetch; at least `FINX_TIMEOUT_TOKEN`", time.Second, day, func(h *Handling) *time.Duration { return &h.SyncTimeout }),
 		span("ACK_WAIT", "30s", "how long a crashed process keeps its events from the others", time.Second, time.Hour, func(h *Handling) *time.Duration { return &h.AckWait }),
+		lease,
 		count("MAX_ATTEMPTS", "20", "attempts before an event becomes a dead letter; an outage does not count", 1000, func(s *Settings) *int { return &s.Handling.MaxAttempts }),
 		span("RETRY_DELAY_MAX", "1m", "longest delay between two attempts", time.Millisecond, time.Hour, func(h *Handling) *time.Duration { return &h.RetryDelayMax }),
 		span("OUTAGE_AFTER", "24h", "how long an event waits for a dependency that is away before it becomes a dead letter", time.Second, 90*day, func(h *Handling) *time.Duration { return &h.OutageAfter }),

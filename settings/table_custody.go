@@ -1,0 +1,102 @@
+package settings
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/finx-connector/finx-connector/internal/secret"
+)
+
+// custodyTable is about keeping tokens valid, and not losing one on its way to
+// Vault.
+func custodyTable() []Setting {
+	return []Setting{
+		duration("FINX_KEEPALIVE_LEAD", "720h", "a refresh token with less than this left is rotated, whether data is asked for or not; shorter than `FINX_REFRESH_LIFETIME`",
+			time.Millisecond, 20000*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.KeepAliveLead }),
+		rate("FINX_KEEPALIVE_RATE", "5", "rotations a second that this may take, a process", 0.001, 1000, func(s *Settings) *float64 { return &s.FinX.KeepAliveRate }),
+		duration("FINX_EXPIRING_NOTICE", "168h", "a refresh token that could not be rotated and has less than this left raises `connection.expiring`; shorter than `FINX_KEEPALIVE_LEAD`",
+			time.Millisecond, 20000*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.ExpiringNotice }),
+		oneOf("FINX_TOKEN_REPLAY", ReplayAlways, "whether a token call that got no answer is sent once more with the same code or token; `never` only if finX punishes that",
+			func(s *Settings) *string { return &s.FinX.TokenReplay }, ReplayAlways, ReplayNever),
+		duration("CLOCK_SKEW", "5s", "how far apart the clocks of the processes may be", 0, 10*time.Minute, func(s *Settings) *time.Duration { return &s.Handling.ClockSkew }),
+		sweepRate("SWEEP_RATE", "100", "secrets a second that are read at the start, to find token calls that a crash cut off; `0` reads none"),
+		{
+			Env: "VAULT_TRANSIT_MOUNT", Default: "transit", Doc: "mount of the Transit engine, which seals the answers that Vault's KV could not take yet; used when it is there",
+			Allowed: "path without a slash at either end", set: pathSegment(func(s *Settings) *string { return &s.Vault.TransitMount }),
+		},
+		checked("VAULT_TRANSIT_KEY", "finx-escrow", "its key", "name of letters, digits, -, _ and dots",
+			transitKey, func(s *Settings) *string { return &s.Vault.TransitKey }),
+		escrowKeys("ESCROW_KEY", "seals them instead of Transit; the first key seals, all of them open", func(s *Settings) *secret.Text { return &s.Vault.EscrowKeys }),
+		checked("ESCROW_DIR", "", "where this host keeps such a sealed answer until it is stored, besides the broker", "absolute path of a directory",
+			filepath.IsAbs, func(s *Settings) *string { return &s.Vault.EscrowDir }),
+	}
+}
+
+// rate is so many a second, not necessarily whole.
+func rate(env, def, doc string, low, high float64, at func(*Settings) *float64) Setting {
+	allowed := fmt.Sprintf("%v to %v", low, high)
+	return Setting{Env: env, Default: def, Doc: doc, Allowed: allowed, set: func(s *Settings, v string) error {
+		f, err := strconv.ParseFloat(v, 64)
+		if err != nil || math.IsNaN(f) || f < low || f > high {
+			return fmt.Errorf("a number, %s", allowed)
+		}
+		*at(s) = f
+		return nil
+	}}
+}
+
+// sweepRate is a whole number from 0, which turns the sweep off.
+func sweepRate(env, def, doc string) Setting {
+	const high = 100000
+	allowed := fmt.Sprintf("0 to %d", high)
+	return Setting{Env: env, Default: def, Doc: doc, Allowed: allowed, set: func(s *Settings, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > high {
+			return fmt.Errorf("a whole number, %s", allowed)
+		}
+		s.Process.SweepRate = n
+		return nil
+	}}
+}
+
+// transitKey keeps a key's name one step of a path.
+func transitKey(v string) bool {
+	return strings.Trim(v, ".") != "" &&
+		strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == ""
+}
+
+// escrowKeys checks the keys here, and not where they are used: a key with a
+// typing error would otherwise be found out when an answer has to be sealed.
+func escrowKeys(env, doc string, at func(*Settings) *secret.Text) Setting {
+	const allowed = "comma list of 32 random bytes in base64, like from openssl rand -base64 32"
+	return Setting{Env: env, Doc: doc, Allowed: allowed, Secret: true, set: func(s *Settings, v string) error {
+		for key := range strings.SplitSeq(v, ",") {
+			if !is32Bytes(strings.TrimSpace(key)) {
+				return errors.New(allowed)
+			}
+		}
+		*at(s) = secret.New(v)
+		return nil
+	}}
+}
+
+// is32Bytes reports whether key is 32 bytes in base64, of the standard or the URL
+// alphabet, padded or not.
+func is32Bytes(key string) bool {
+	if strings.ContainsAny(key, "\r\n") { // the decoder would skip them
+		return false
+	}
+	for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+		const size = 32
+		if raw, err := alphabet.DecodeString(key); err == nil && len(raw) == size {
+			return true
+		}
+	}
+	return false
+}
