@@ -55,7 +55,8 @@ func (c Codec) DLQSubject(original string) string {
 }
 
 // TypeOf returns the event type of a subject: the base name, after the prefix
-// and before any further tokens. A sync timer that came due is a sync request.
+// and before any further tokens. A sync timer that came due is a sync request;
+// one of the keep-alive has a type of its own.
 func (c Codec) TypeOf(subject string) (string, bool) {
 	base, ok := c.base(subject)
 	if !ok {
@@ -70,6 +71,9 @@ func (c Codec) TypeOf(subject string) (string, bool) {
 	}
 	if isOrUnder(base, SubjectDueSync) || isOrUnder(base, SubjectTimerSync) {
 		return TypeSyncRequested, true
+	}
+	if isOrUnder(base, SubjectDueKeepAlive) || isOrUnder(base, SubjectTimerKeepAlive) {
+		return TypeKeepAliveDue, true
 	}
 	return "", false
 }

@@ -19,14 +19,20 @@ const (
 	TypeFetchFailed             = "transactions.fetch.failed"
 )
 
+// TypeKeepAliveDue is internal: a timer's message to the connector itself, and no
+// type that others may send or need to know.
+const TypeKeepAliveDue = SubjectDueKeepAlive
+
 // Subjects that are no event types of their own. A message on a timer subject
 // waits in the timers stream; the broker moves it to the due subject in time.
 const (
-	SubjectTimer     = "finx.timer"
-	SubjectDue       = "finx.due"
-	SubjectTimerSync = SubjectTimer + ".sync" // + "." + connection id
-	SubjectDueSync   = SubjectDue + ".sync"   // + "." + connection id
-	SubjectDLQ       = "dlq"                  // + "." + original subject
+	SubjectTimer          = "finx.timer"
+	SubjectDue            = "finx.due"
+	SubjectTimerSync      = SubjectTimer + ".sync"      // + "." + connection id
+	SubjectDueSync        = SubjectDue + ".sync"        // + "." + connection id
+	SubjectTimerKeepAlive = SubjectTimer + ".keepalive" // + "." + connection id
+	SubjectDueKeepAlive   = SubjectDue + ".keepalive"   // + "." + connection id
+	SubjectDLQ            = "dlq"                       // + "." + original subject
 )
 
 // Default names of the streams.
@@ -56,7 +62,7 @@ const (
 	Source                = "/finx-connector"
 )
 
-// InputTypes returns the types the connector reads.
+// InputTypes returns the types others may send to the connector.
 func InputTypes() []string {
 	return []string{TypeConnectRequested, TypeCallbackReceived, TypeSyncRequested, TypeErasureRequested}
 }
@@ -78,6 +84,10 @@ func IsInput(typ string) bool {
 	return false
 }
 
+// IsHandled reports whether the connector has a handler for typ: an input, or a
+// message of its own timers.
+func IsHandled(typ string) bool { return IsInput(typ) || typ == TypeKeepAliveDue }
+
 // IsOutput reports whether typ is an output type.
 func IsOutput(typ string) bool {
 	switch typ {
@@ -94,6 +104,8 @@ func StreamOf(typ string) string {
 	switch {
 	case typ == TypeCallbackReceived:
 		return StreamCallbacks
+	case typ == TypeKeepAliveDue:
+		return StreamTimers
 	case IsInput(typ):
 		return StreamRequests
 	case IsOutput(typ):

@@ -9,8 +9,8 @@ import (
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
-// EncodeInput returns an input event as structured CloudEvents JSON. data is
-// the payload struct that belongs to typ, or its JSON as []byte or
+// EncodeInput returns an event that the connector handles as structured
+// CloudEvents JSON. data is the payload struct that belongs to typ, or its JSON as []byte or
 // json.RawMessage, which goes in byte for byte. c.ID becomes the causationid;
 // an empty Cause leaves those attributes out. What the decoder of typ would
 // refuse is refused here, with the same error.
@@ -28,7 +28,9 @@ func EncodeInput(typ, id string, t time.Time, c Cause, data any) ([]byte, error)
 	w.text("type", typ)
 	w.time("time", t)
 	w.text("datacontenttype", ContentTypeJSON)
-	w.text("dataschema", SchemaID(typ))
+	if IsInput(typ) { // what is internal has no published schema
+		w.text("dataschema", SchemaID(typ))
+	}
 	w.optional("causationid", c.ID)
 	w.optional("replayid", c.ReplayID)
 	w.optional(HeaderTraceParent, c.TraceParent)
@@ -65,8 +67,10 @@ func inputData(typ string, data any) ([]byte, error) {
 		belongs = TypeSyncRequested
 	case ErasureRequested:
 		belongs = TypeErasureRequested
+	case KeepAliveDue:
+		belongs = TypeKeepAliveDue
 	}
-	if belongs != typ || !IsInput(typ) {
+	if belongs != typ || !IsHandled(typ) {
 		return nil, refuse(fault.Malformed, "an input to encode", problem("data", "%T is not the data of this type", data))
 	}
 	var buf bytes.Buffer
@@ -90,6 +94,8 @@ func checkInput(e Envelope) error {
 		_, err = DecodeSyncRequested(e)
 	case TypeErasureRequested:
 		_, err = DecodeErasureRequested(e)
+	case TypeKeepAliveDue:
+		_, err = DecodeKeepAliveDue(e)
 	default:
 		err = refuse(fault.Malformed, "an input", problem("type", "is no input of the contract"))
 	}
