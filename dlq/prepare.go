@@ -56,7 +56,7 @@ func (q *Queue) Prepare(ctx context.Context, l Letter) (Event, error) {
 		return e, &RefusedError{l.Sequence, fmt.Sprintf(format, args...)}
 	}
 	typ, ok := q.cfg.Codec.TypeOf(l.Original.Subject)
-	if !ok || !events.IsInput(typ) {
+	if !ok || !events.IsHandled(typ) {
 		return refuse("its %s names no input of the connector", headerSubject)
 	}
 	m := l.message()
@@ -139,6 +139,8 @@ func decode(e events.Envelope) error {
 		_, err = events.DecodeSyncRequested(e)
 	case events.TypeErasureRequested:
 		_, err = events.DecodeErasureRequested(e)
+	case events.TypeKeepAliveDue:
+		_, err = events.DecodeKeepAliveDue(e)
 	}
 	return err
 }

@@ -83,6 +83,44 @@ func TestARedrivenEventIsTheSameEvent(t *testing.T) {
 	}
 }
 
+// What a timer turned into is redriven like any input: to the subject on which it
+// came due, in the stream of the timers.
+func TestADueTimerIsRedriven(t *testing.T) {
+	const connection = "7d0f6d3c-2f5c-5d0e-9a57-1f0f2b6a4c11"
+	for typ, tc := range map[string]struct {
+		subject string
+		data    any
+	}{
+		events.TypeSyncRequested: {events.SubjectDueSync, events.SyncRequested{ConnectionID: connection}},
+		events.TypeKeepAliveDue:  {events.SubjectDueKeepAlive, events.KeepAliveDue{ConnectionID: connection}},
+	} {
+		t.Run(tc.subject, func(t *testing.T) {
+			r := newRig(t, events.Codec{Prefix: "acme"})
+			body, err := events.EncodeInput(typ, "e-1", time.Now(), events.Cause{}, tc.data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			subject := "acme." + tc.subject + "." + connection
+			r.publish(t, subject, "", string(body), "Content-Type", events.ContentTypeStructured)
+			r.giveUp(t, 1, fault.Outage)
+			if l := r.last(t, events.StreamDLQ); l.Subject != "acme.dlq."+tc.subject+"."+connection {
+				t.Errorf("dead letter on %s", l.Subject)
+			}
+			e := r.prepare(t)
+			if e.Wrong != nil {
+				t.Fatal(e.Wrong)
+			}
+			if receipt, err := r.queue.Redrive(t.Context(), e, "run"); err != nil || receipt.Stream != events.StreamTimers {
+				t.Fatalf("%+v, %v", receipt, err)
+			}
+			m := r.last(t, events.StreamTimers)
+			if m.Subject != subject || r.envelope(t, m).ID != "e-1" || r.envelope(t, m).Type != typ {
+				t.Errorf("%s: %+v", m.Subject, r.envelope(t, m))
+			}
+		})
+	}
+}
+
 func TestACallbackIsReadAgainWithItsCode(t *testing.T) {
 	r := newRig(t, events.Codec{})
 	body := `{"callback_url":"https://app.example/cb?state=s&success=true&code=` + canaryCode + `"}`

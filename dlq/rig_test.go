@@ -79,7 +79,7 @@ func (r *rig) giveUp(t *testing.T, n uint64, class fault.Class) {
 	callbacks.Redact = events.RedactCallback
 	c, err := consumer.New(consumer.Config{
 		JS: r.js, Codec: r.codec, DLQStream: events.StreamDLQ,
-		Lanes: []consumer.Lane{callbacks, lane("connects", events.StreamRequests, streams.DurableConnects), lane("syncs", events.StreamRequests, streams.DurableSyncs)},
+		Lanes: []consumer.Lane{callbacks, lane("connects", events.StreamRequests, streams.DurableConnects), lane("syncs", events.StreamRequests, streams.DurableSyncs), lane("due", events.StreamTimers, streams.DurableDue)},
 	})
 	if err != nil {
 		t.Fatal(err)
