@@ -20,3 +20,13 @@ path "secret/destroy/finx/*" {
 path "secret/config" {
   capabilities = ["read"]
 }
+
+# A data key to seal an answer of finX with that Vault does not take in time, and to open it
+# again. Without these two rules, or without the engine, the connector works and says that it cannot
+# seal. Replace transit and finx-escrow when VAULT_TRANSIT_MOUNT or VAULT_TRANSIT_KEY say otherwise.
+path "transit/datakey/plaintext/finx-escrow" {
+  capabilities = ["update"]
+}
+path "transit/decrypt/finx-escrow" {
+  capabilities = ["update"]
+}

@@ -2,6 +2,7 @@ package vaulttest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -82,6 +83,16 @@ func (s *Server) Mount(t testing.TB, config ...map[string]any) string {
 	return path
 }
 
+// Transit mounts a fresh transit engine and makes a key in it.
+func (s *Server) Transit(t testing.TB) (mount, key string) {
+	t.Helper()
+	mount, key = Name("transit"), "escrow-key"
+	s.Call(t, http.MethodPost, "sys/mounts/"+mount, map[string]any{"type": "transit"})
+	t.Cleanup(func() { s.discard("sys/mounts/" + mount) })
+	s.Call(t, http.MethodPost, mount+"/keys/"+key, nil)
+	return mount, key
+}
+
 // Seal seals the server: every call answers 503.
 func (s *Server) Seal(t testing.TB) {
 	t.Helper()
@@ -106,8 +117,22 @@ func (s *Server) Policy(t testing.TB, rules string) string {
 	return name
 }
 
-// KV2Rules returns the shipped policy for a mount and a prefix.
+// KV2Rules returns the shipped policy for a mount and a prefix. Its rules for
+// transit name the engine of the default path.
 func KV2Rules(t testing.TB, mount, prefix string) string {
+	t.Helper()
+	return Rules(t, Paths{Mount: mount, Prefix: prefix})
+}
+
+// Paths are where a Vault keeps what the shipped policy speaks of. An empty
+// field is as shipped.
+type Paths struct {
+	Mount, Prefix            string // of the KV v2 engine
+	TransitMount, TransitKey string
+}
+
+// Rules returns the shipped policy for other paths than those it is written for.
+func Rules(t testing.TB, p Paths) string {
 	t.Helper()
 	root, err := vaultdev.Root(".")
 	if err != nil {
@@ -117,7 +142,10 @@ func KV2Rules(t testing.TB, mount, prefix string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.NewReplacer(`"secret/`, `"`+mount+`/`, "/finx/", "/"+prefix+"/").Replace(string(rules))
+	return strings.NewReplacer(
+		`"secret/`, `"`+cmp.Or(p.Mount, "secret")+`/`, "/finx/", "/"+cmp.Or(p.Prefix, "finx")+"/",
+		`"transit/`, `"`+cmp.Or(p.TransitMount, "transit")+`/`, `/finx-escrow"`, "/"+cmp.Or(p.TransitKey, "finx-escrow")+`"`,
+	).Replace(string(rules))
 }
 
 // NewToken creates a token from the fields of auth/token/create.

@@ -111,3 +111,23 @@ func health(t *testing.T, s *vaulttest.Server) int {
 	}
 	return status
 }
+
+func TestRulesAndTransit(t *testing.T) {
+	t.Parallel()
+	s := shared.Start(t)
+	mount, key := s.Transit(t)
+	token := s.NewToken(t, map[string]any{"policies": []string{s.Policy(t, vaulttest.Rules(t, vaulttest.Paths{TransitMount: mount, TransitKey: key}))}})
+	status, answer, err := s.Try(t.Context(), token, http.MethodPut, mount+"/datakey/plaintext/"+key, map[string]any{"bits": 256})
+	if status != http.StatusOK || err != nil {
+		t.Fatalf("a data key: %d, %v, %v", status, answer["errors"], err)
+	}
+	sealed := map[string]any{"ciphertext": vaulttest.Data(t, answer, "data")["ciphertext"]}
+	if status, answer, err := s.Try(t.Context(), token, http.MethodPut, mount+"/decrypt/"+key, sealed); status != http.StatusOK || err != nil {
+		t.Errorf("opening it: %d, %v, %v", status, answer["errors"], err)
+	}
+	for _, path := range []string{"/encrypt/", "/keys/", "/export/encryption-key/", "/datakey/wrapped/"} {
+		if status, _, err := s.Try(t.Context(), token, http.MethodPut, mount+path+key, map[string]any{"bits": 256}); status != http.StatusForbidden || err != nil {
+			t.Errorf("%s: %d, %v: more than is needed is allowed", path, status, err)
+		}
+	}
+}
