@@ -21,9 +21,10 @@ const (
 
 // Defaults of a Config's zero fields.
 const (
-	DefaultMount   = "secret"
-	DefaultPrefix  = "finx"
-	DefaultTimeout = 5 * time.Second
+	DefaultMount        = "secret"
+	DefaultPrefix       = "finx"
+	DefaultTransitMount = "transit"
+	DefaultTimeout      = 5 * time.Second
 	// DefaultMaxRecordBytes stays below what raft storage takes in one entry,
 	// 1 MiB after encryption (measured); above it Vault answers 500.
 	DefaultMaxRecordBytes = 960 << 10
@@ -56,6 +57,9 @@ type Config struct {
 	Mount  string // path of the KV v2 engine
 	Prefix string // path below it
 
+	TransitMount string // path of the transit engine
+	TransitKey   string // name of its key for DataKey and OpenKey; empty: there is none
+
 	Timeout        time.Duration // of one call with all its attempts
 	Concurrency    int           // callers at once: as many connections are kept
 	MaxRecordBytes int           // largest record, as JSON
@@ -80,6 +84,10 @@ func New(c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	t, err := newTransit(cmp.Or(c.TransitMount, DefaultTransitMount), c.TransitKey)
+	if err != nil {
+		return nil, err
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -92,7 +100,7 @@ func New(c Config) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		session: s, paths: p, log: c.Logger, metrics: c.Metrics,
+		session: s, paths: p, transit: t, log: c.Logger, metrics: c.Metrics,
 		maxRecord: cmp.Or(c.MaxRecordBytes, DefaultMaxRecordBytes),
 		namespace: cmp.Or(c.Namespace, os.Getenv(api.EnvVaultNamespace)),
 	}, nil

@@ -24,7 +24,7 @@ type Metrics struct {
 
 // The label values, all created at the start.
 func operationNames() []string {
-	return []string{"check", "destroy", "erase", "get", "list", "prepare", "put"}
+	return []string{"check", "datakey", "destroy", "erase", "get", "list", "openkey", "prepare", "put"}
 }
 
 func outcomeNames() []string {
@@ -42,7 +42,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return prometheus.CounterOpts{Namespace: namespace, Subsystem: room, Name: name, Help: help}
 	}
 	m := &Metrics{
-		operations: prometheus.NewCounterVec(counter("operations_total", "Operations on records, by outcome."), []string{"operation", "outcome"}),
+		operations: prometheus.NewCounterVec(counter("operations_total", "Operations on records and data keys, by outcome."), []string{"operation", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: room, Name: "operation_seconds",
 			Help:    "Time an operation took, logins and repeated attempts included.",

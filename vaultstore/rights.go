@@ -23,7 +23,8 @@ type right struct {
 }
 
 // rights returns what records need under the mount's limits. Listing is left
-// out: only operators' commands do it.
+// out: only operators' commands do it. So is transit: without it the connector
+// works on and says that it cannot seal.
 func (p paths) rights(lim limits) []right {
 	metadata := []string{"read", "delete"}
 	if lim.limitsKey() {

@@ -2,6 +2,7 @@ package vaultstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -116,7 +117,11 @@ func (s *session) do(ctx context.Context, write bool, call request) error {
 	return denied(err)
 }
 
-func denied(err error) error { return fmt.Errorf("the token's policies forbid the call: %w", err) }
+// errDenied marks a refusal for which the policies are to blame, as far as can
+// be known.
+var errDenied = errors.New("the token's policies forbid the call")
+
+func denied(err error) error { return fmt.Errorf("%w: %w", errDenied, err) }
 
 // once makes the call within the time-out and gives its error a verdict.
 func (s *session) once(ctx context.Context, write bool, call request) error {

@@ -28,6 +28,7 @@ import (
 type Store struct {
 	session   *session
 	paths     paths
+	transit   transit
 	log       *slog.Logger
 	metrics   *Metrics
 	maxRecord int
