@@ -19,6 +19,7 @@
 package custody
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,9 +81,29 @@ type Config struct {
 	// RefreshSkew is how long before its expiry an access token counts as
 	// expired, so that it does not die on the way.
 	RefreshSkew time.Duration
-	Logger      *slog.Logger
-	Metrics     *Metrics
+	// ClockSkew is how far the clocks of two replicas may be apart; 0 means 5 s.
+	ClockSkew time.Duration
+	// Replay says whether a call without an answer is repeated; empty means ReplayAlways.
+	Replay ReplayPolicy
+	// Escrow keeps answers that Vault does not take; nil means that they do not
+	// outlive this process.
+	Escrow  *Escrow
+	Logger  *slog.Logger
+	Metrics *Metrics
 }
+
+// ReplayPolicy says what is done about a call to the token endpoint that got no
+// answer.
+type ReplayPolicy string
+
+// The policies. Spending the same value once more works when finX had not seen
+// the call or grants a grace window, and loses nothing otherwise, because the
+// answer that would matter is lost already. Never is for a host that punishes a
+// repetition by more than that.
+const (
+	ReplayAlways ReplayPolicy = "always"
+	ReplayNever  ReplayPolicy = "never"
+)
 
 // Keeper exchanges codes, refreshes tokens and hands out access tokens. It is
 // safe for concurrent use.
@@ -92,6 +113,7 @@ type Keeper struct {
 	holding holding
 	busy    busy
 	early   early
+	keys    keyring
 }
 
 // New returns a Keeper.
@@ -102,8 +124,25 @@ func New(cfg Config) (*Keeper, error) {
 	if cfg.Holder == "" || cfg.CallLimit <= 0 {
 		return nil, errors.New("custody: a holder name and a limit for one call are needed")
 	}
-	return &Keeper{cfg: cfg}, nil
+	if e := cfg.Escrow; e != nil && (e.Keys == nil || e.Bucket == nil) {
+		return nil, errors.New("custody: an escrow needs keys and a bucket")
+	}
+	if cfg.Replay == "" {
+		cfg.Replay = ReplayAlways
+	}
+	if cfg.Replay != ReplayAlways && cfg.Replay != ReplayNever {
+		return nil, fmt.Errorf("custody: unknown replay policy %q", cfg.Replay)
+	}
+	cfg.ClockSkew = cmp.Or(cfg.ClockSkew, defaultClockSkew)
+	k := &Keeper{cfg: cfg, keys: keyring{log: cfg.Logger}}
+	if cfg.Escrow != nil {
+		k.keys.keys = cfg.Escrow.Keys
+	}
+	return k, nil
 }
+
+// lockOf names the lock of a connection's tokens.
+func lockOf(id string) string { return "tokens." + id }
 
 // Grant is what is known of a connection's tokens, and the access token.
 type Grant struct {

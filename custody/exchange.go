@@ -12,12 +12,17 @@ import (
 const kindExchange = "exchange"
 
 // Exchanged reports whether this very code was exchanged and its tokens stored.
+// Tokens that a former process left in escrow are stored by the way.
 func (k *Keeper) Exchanged(ctx context.Context, id string, code secret.Text) (Grant, bool, error) {
 	rec, _, err := k.read(ctx, id)
 	if err != nil {
 		return Grant{}, false, err
 	}
-	return grantOf(rec), rec.CodeSHA256 == code.SHA256(), nil
+	s := spend{id: id, kind: kindExchange, sha256: code.SHA256(), rotation: rec.Rotation}
+	if rec, _, err = k.leftBehind(ctx, s, rec); err != nil {
+		return Grant{}, false, err
+	}
+	return grantOf(rec), s.moved(rec), nil
 }
 
 // Exchange spends an authorization code and stores the tokens it brings. Called
@@ -33,7 +38,7 @@ func (k *Keeper) Exchange(ctx context.Context, id string, code secret.Text, redi
 	}
 	// Once begun it goes on to its end, whatever becomes of the caller: the lock
 	// must be held for as long as tokens are in hand, however long Vault takes.
-	held, release, err := k.cfg.Lock(context.WithoutCancel(ctx), "tokens."+id)
+	held, release, err := k.cfg.Lock(context.WithoutCancel(ctx), lockOf(id))
 	if err != nil {
 		return Grant{}, fmt.Errorf("custody: locking the tokens: %w", err)
 	}
@@ -46,17 +51,10 @@ func (k *Keeper) Exchange(ctx context.Context, id string, code secret.Text, redi
 		return grantOf(rec), nil
 	}
 	s := spend{
-		id: id, kind: kindExchange, value: code,
-		earlier: isOpen(rec, kindExchange, code),
+		id: id, kind: kindExchange, sha256: code.SHA256(), rotation: rec.Rotation,
 		call: func(ctx context.Context) (finx.Tokens, error) {
 			return k.cfg.Tokens.ExchangeCode(ctx, code, redirectURI)
 		},
-		apply: func(rec *vaultstore.Record, t finx.Tokens) {
-			applyTokens(rec, t)
-			rec.CodeSHA256 = code.SHA256()
-		},
-		moved:    func(now vaultstore.Record) bool { return now.CodeSHA256 == code.SHA256() },
-		rejected: ErrCodeRejected, unknown: ErrExchangeUnknown,
 	}
 	rec, err = k.spend(held, s, rec, version)
 	return grantOf(rec), err

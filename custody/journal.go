@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
-	"github.com/finx-connector/finx-connector/internal/secret"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
@@ -20,8 +19,9 @@ const (
 	// however long, finds its time gone and calls nobody: by then another replica
 	// may have taken over.
 	callWithin = 6 * time.Second
-	// clockSkew is how far the clocks of two replicas may be apart.
-	clockSkew = 5 * time.Second
+	// defaultClockSkew is how far the clocks of two replicas may be apart, unless
+	// the configuration says otherwise.
+	defaultClockSkew = 5 * time.Second
 )
 
 // errUnderWay: another process has marked a call and may still be making it.
@@ -30,27 +30,25 @@ var errUnderWay = errors.New("a call of another process may be under way")
 // mark writes the journal entry that must precede every call that spends
 // something, and returns when it was made. The write proves that Vault takes
 // writes now, and that nobody else got in between.
-func (k *Keeper) mark(ctx context.Context, id string, rec vaultstore.Record, version vaultstore.Version,
-	kind string, spent secret.Text,
-) (vaultstore.Record, vaultstore.Version, time.Time, error) {
+func (k *Keeper) mark(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (vaultstore.Record, vaultstore.Version, time.Time, error) {
 	attempt := 1
-	if isOpen(rec, kind, spent) {
+	if isOpen(rec, s.kind, s.sha256) {
 		attempt = rec.Pending.Attempt + 1
 	}
 	// The clock starts before the write: the time others grant us starts later.
 	now := time.Now()
 	rec.Pending = &vaultstore.Pending{
-		Kind: kind, Holder: k.cfg.Holder, StartedAt: now.UTC(),
-		Attempt: attempt, SHA256: spent.SHA256(),
+		Kind: s.kind, Holder: k.cfg.Holder, StartedAt: now.UTC(),
+		Attempt: attempt, SHA256: s.sha256,
 	}
-	next, err := k.cfg.Secrets.Put(ctx, id, rec, version)
+	next, err := k.cfg.Secrets.Put(ctx, s.id, rec, version)
 	if errors.Is(err, vaultstore.ErrConflict) {
 		// Somebody else is at work on this connection; what they leave behind
 		// decides what is to be done.
-		return rec, 0, now, fault.Throttled("", now.Add(time.Second), fmt.Errorf("custody: marking the %s: %w", kind, err))
+		return rec, 0, now, fault.Throttled("", now.Add(time.Second), fmt.Errorf("custody: marking the %s: %w", s.kind, err))
 	}
 	if err != nil {
-		return rec, 0, now, fmt.Errorf("custody: marking the %s: %w", kind, err)
+		return rec, 0, now, fmt.Errorf("custody: marking the %s: %w", s.kind, err)
 	}
 	return rec, next, now, nil
 }
@@ -65,12 +63,12 @@ func (k *Keeper) underWay(id string, rec vaultstore.Record) error {
 		return nil
 	}
 	now, started := time.Now(), p.StartedAt
-	if started.Sub(now) > clockSkew {
+	if started.Sub(now) > k.cfg.ClockSkew {
 		// A clock that is far ahead must not lock the connection for days: the
 		// mark counts from when this process saw it first.
 		started = k.early.first(id, started, now)
 	}
-	over := started.Add(k.cfg.CallLimit + callWithin + clockSkew)
+	over := started.Add(k.cfg.CallLimit + callWithin + k.cfg.ClockSkew)
 	if now.After(over) {
 		return nil
 	}
@@ -129,8 +127,8 @@ const (
 func (k *Keeper) settle(ctx context.Context, s spend, outcome string, rec vaultstore.Record, version vaultstore.Version) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
 	defer cancel()
-	mark := vaultstore.Pending{Kind: s.kind, Holder: k.cfg.Holder, StartedAt: time.Now().UTC(), Attempt: 1, SHA256: s.value.SHA256()}
-	if isAbout(rec, s.kind, s.value) {
+	mark := vaultstore.Pending{Kind: s.kind, Holder: k.cfg.Holder, StartedAt: time.Now().UTC(), Attempt: 1, SHA256: s.sha256}
+	if isAbout(rec, s.kind, s.sha256) {
 		mark = *rec.Pending
 	}
 	mark.Outcome = outcome
@@ -142,27 +140,27 @@ func (k *Keeper) settle(ctx context.Context, s spend, outcome string, rec vaults
 
 // settled returns the error that the spending of this value ended with before.
 func (s spend) settled(rec vaultstore.Record) error {
-	if !isAbout(rec, s.kind, s.value) {
+	if !isAbout(rec, s.kind, s.sha256) {
 		return nil
 	}
 	switch rec.Pending.Outcome {
 	case outcomeRejected:
-		return s.rejected
+		return s.rejected()
 	case outcomeUnknown:
-		return s.unknown
+		return s.unknown()
 	}
 	return nil
 }
 
 // isOpen reports whether rec carries the mark of an earlier attempt to spend
 // the same value.
-func isOpen(rec vaultstore.Record, kind string, spent secret.Text) bool {
-	return isAbout(rec, kind, spent) && rec.Pending.Outcome == ""
+func isOpen(rec vaultstore.Record, kind, sha256 string) bool {
+	return isAbout(rec, kind, sha256) && rec.Pending.Outcome == ""
 }
 
 // isAbout reports whether the mark in rec, open or settled, is of this value.
-func isAbout(rec vaultstore.Record, kind string, spent secret.Text) bool {
-	return rec.Pending != nil && rec.Pending.Kind == kind && rec.Pending.SHA256 == spent.SHA256()
+func isAbout(rec vaultstore.Record, kind, sha256 string) bool {
+	return rec.Pending != nil && rec.Pending.Kind == kind && rec.Pending.SHA256 == sha256
 }
 
 // busy knows which connections this process is spending for.

@@ -11,6 +11,9 @@ type Metrics struct {
 	outcomes  *prometheus.CounterVec
 	replays   *prometheus.CounterVec
 	storeWait prometheus.Counter
+	copies    prometheus.Counter
+	homes     *prometheus.CounterVec
+	waiting   prometheus.Gauge
 }
 
 // NewMetrics registers the metrics of this package.
@@ -28,6 +31,21 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "finx_connector_custody_store_retries_total",
 			Help: "Failed tries to store tokens that finX had already handed out.",
 		}),
+		copies: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "finx_connector_custody_escrowed_total",
+			Help: "Answers put into the escrow bucket, because Vault did not take them at once.",
+		}),
+		homes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "finx_connector_custody_homecomings_total",
+			Help: "Answers of former processes found in escrow: stored in Vault, or stale because Vault had them.",
+		}, []string{"outcome"}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "finx_connector_custody_escrow_waiting",
+			Help: "Answers in escrow at the last look.",
+		}),
+	}
+	for _, outcome := range []string{"stored", "stale"} {
+		m.homes.WithLabelValues(outcome)
 	}
 	for _, kind := range []string{kindExchange, kindRefresh} {
 		m.replays.WithLabelValues(kind)
@@ -35,7 +53,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			m.outcomes.WithLabelValues(kind, outcome)
 		}
 	}
-	reg.MustRegister(m.outcomes, m.replays, m.storeWait)
+	reg.MustRegister(m.outcomes, m.replays, m.storeWait, m.copies, m.homes, m.waiting)
 	return m
 }
 
@@ -63,4 +81,19 @@ func (m *Metrics) storeRetried() {
 	if m != nil {
 		m.storeWait.Inc()
 	}
+}
+
+func (m *Metrics) escrowed() {
+	if m != nil {
+		m.copies.Inc()
+	}
+}
+
+func (m *Metrics) home(h Homecoming) {
+	if m == nil {
+		return
+	}
+	m.homes.WithLabelValues("stored").Add(float64(h.Stored))
+	m.homes.WithLabelValues("stale").Add(float64(h.Stale))
+	m.waiting.Set(float64(h.Waiting))
 }

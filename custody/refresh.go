@@ -43,6 +43,21 @@ func (k *Keeper) Renew(ctx context.Context, id string, dead secret.Text) (Grant,
 	return k.refresh(ctx, id, dead)
 }
 
+// Rotate replaces a refresh token that was obtained before that time, and
+// returns what is stored. It is for a connection that nobody fetches: its access
+// token may be dead, when the refresh token is young enough. Errors are those of
+// Access.
+func (k *Keeper) Rotate(ctx context.Context, id string, obtainedSince time.Time) (Grant, error) {
+	rec, _, err := k.read(ctx, id)
+	if err != nil {
+		return Grant{}, err
+	}
+	if !rec.RefreshToken.IsZero() && rec.Pending == nil && !rec.RefreshObtainedAt.Before(obtainedSince) {
+		return grantOf(rec), nil
+	}
+	return k.refresh(ctx, id, rec.AccessToken)
+}
+
 func (k *Keeper) isFresh(rec vaultstore.Record) bool {
 	return !rec.AccessToken.IsZero() && time.Until(rec.AccessExpiresAt) > k.cfg.RefreshSkew
 }
@@ -71,7 +86,7 @@ func (k *Keeper) refresh(ctx context.Context, id string, dead secret.Text) (Gran
 }
 
 func (k *Keeper) refreshLocked(ctx context.Context, id string, dead secret.Text) (Grant, error) {
-	held, release, err := k.cfg.Lock(ctx, "tokens."+id)
+	held, release, err := k.cfg.Lock(ctx, lockOf(id))
 	if err != nil {
 		return Grant{}, fmt.Errorf("custody: locking the tokens: %w", err)
 	}
@@ -86,16 +101,12 @@ func (k *Keeper) refreshLocked(ctx context.Context, id string, dead secret.Text)
 	if rec.RefreshToken.IsZero() {
 		return Grant{}, fmt.Errorf("%w: connection %s has no refresh token", ErrNoTokens, id)
 	}
-	token, rotation := rec.RefreshToken, rec.Rotation
+	token := rec.RefreshToken
 	s := spend{
-		id: id, kind: kindRefresh, value: token,
-		earlier: isOpen(rec, kindRefresh, token),
+		id: id, kind: kindRefresh, sha256: token.SHA256(), rotation: rec.Rotation,
 		call: func(ctx context.Context) (finx.Tokens, error) {
 			return k.cfg.Tokens.Refresh(ctx, token)
 		},
-		apply:    applyTokens,
-		moved:    func(now vaultstore.Record) bool { return now.Rotation > rotation },
-		rejected: ErrRefreshRejected, unknown: ErrRotationUnknown,
 	}
 	rec, err = k.spend(held, s, rec, version)
 	return grantOf(rec), err

@@ -8,25 +8,66 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/crashpoint"
 	"github.com/finx-connector/finx-connector/internal/fault"
-	"github.com/finx-connector/finx-connector/internal/secret"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
 // spend is one use of a code or of a refresh token.
 type spend struct {
-	id    string
-	kind  string
-	value secret.Text
-	// earlier: a mark of a former attempt with the same value was found, so a
-	// refusal now means that the former attempt's answer was lost.
-	earlier bool
-	call    func(ctx context.Context) (finx.Tokens, error)
-	apply   func(rec *vaultstore.Record, t finx.Tokens)
-	// moved reports whether somebody else stored the fruit of this value.
-	moved    func(now vaultstore.Record) bool
-	rejected error
-	unknown  error
+	id       string
+	kind     string
+	sha256   string // of the value
+	rotation int    // of the record that it is spent from
+	call     func(ctx context.Context) (finx.Tokens, error)
+}
+
+// apply puts the answer into the record.
+func (s spend) apply(rec *vaultstore.Record, t finx.Tokens) {
+	applyTokens(rec, t)
+	if s.kind == kindExchange {
+		rec.CodeSHA256 = s.sha256
+	}
+}
+
+// moved reports whether somebody else stored the fruit of this value.
+func (s spend) moved(now vaultstore.Record) bool {
+	if s.kind == kindExchange {
+		return now.CodeSHA256 == s.sha256
+	}
+	return now.Rotation > s.rotation
+}
+
+// superseded reports whether an answer in hand need not be stored any more,
+// because what is stored is at least as new. Of two answers to the same value
+// the one that was received later counts: a host that answers a repetition with
+// another pair may have withdrawn the first.
+func (s spend) superseded(now vaultstore.Record, t finx.Tokens) bool {
+	switch {
+	case now.Rotation < s.rotation:
+		return true // erased and made anew
+	case now.Rotation == s.rotation:
+		return s.kind == kindRefresh && now.RefreshToken.SHA256() != s.sha256
+	case s.kind == kindRefresh && now.Rotation > s.rotation+1:
+		return true // the fruit was spent on
+	}
+	return t.RefreshToken.IsZero() || t.RefreshToken == now.RefreshToken || !t.ReceivedAt.After(now.RefreshObtainedAt)
+}
+
+// rejected is the end when finX refuses a value that nobody spent before.
+func (s spend) rejected() error {
+	if s.kind == kindExchange {
+		return ErrCodeRejected
+	}
+	return ErrRefreshRejected
+}
+
+// unknown is the end when an earlier call spent the value and its answer was lost.
+func (s spend) unknown() error {
+	if s.kind == kindExchange {
+		return ErrExchangeUnknown
+	}
+	return ErrRotationUnknown
 }
 
 // spend runs the protocol of the package comment and returns the record as it
@@ -34,34 +75,79 @@ type spend struct {
 func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (vaultstore.Record, error) {
 	leave, free := k.busy.enter(s.id)
 	if !free {
-		return rec, fault.Throttled("", time.Now().Add(time.Second), fmt.Errorf("custody: %s: this process is at work on the connection already", s.kind))
+		return rec, k.atWork(s.kind)
 	}
 	defer leave()
 	hold := k.holding.enter()
 	defer hold.leave()
+	crashpoint.Reached(s.kind + crashpoint.Locked)
+	if now, home, err := k.leftBehind(ctx, s, rec); home || err != nil {
+		return now, err
+	}
+	// A refusal now would mean that the former attempt's answer was lost.
+	earlier := isOpen(rec, s.kind, s.sha256)
+	if err := cmp.Or(s.settled(rec), k.underWay(s.id, rec)); err != nil {
+		return rec, err
+	}
+	if earlier && k.cfg.Replay == ReplayNever {
+		return rec, k.lost(ctx, s, rec, version)
+	}
+	with, err := k.keys.ready(ctx)
+	if err != nil {
+		return rec, err
+	}
 	a, err := k.markAndCall(ctx, s, rec, version)
 	if a.called && fault.IsAmbiguous(err) {
-		k.cfg.Metrics.ambiguous(s.kind)
-		k.cfg.Logger.WarnContext(ctx, "token call without an answer, trying the same value once more",
-			"connection_id", s.id, "kind", s.kind, "error", err)
-		now, at, readErr := k.read(ctx, s.id)
-		if readErr != nil {
-			return rec, errors.Join(readErr, err)
-		}
-		if s.moved(now) {
+		now, at, readErr := k.unanswered(ctx, s, err)
+		switch {
+		case readErr != nil:
+			return rec, readErr
+		case s.moved(now):
 			return now, nil
+		case k.cfg.Replay == ReplayNever:
+			return now, k.lost(ctx, s, now, at)
 		}
-		s.earlier = true
-		a, err = k.markAndCall(ctx, s, now, at)
+		earlier = true
+		if a, err = k.again(ctx, s, now, at); !a.called {
+			return a.rec, err
+		}
 	}
 	switch {
 	case err == nil:
+		crashpoint.Reached(s.kind + crashpoint.Received)
 		hold.tokens()
-		return k.store(ctx, s, a.rec, a.version, a.tokens)
+		return k.store(ctx, s, a, with)
 	case !a.called:
 		return a.rec, err
 	}
-	return k.refused(ctx, s, a.rec, a.version, err)
+	return k.refused(ctx, s, a, earlier, err)
+}
+
+// unanswered notes a call without an answer and reads the record again: somebody
+// may have stored the fruit of the same value.
+func (k *Keeper) unanswered(ctx context.Context, s spend, err error) (vaultstore.Record, vaultstore.Version, error) {
+	k.cfg.Metrics.ambiguous(s.kind)
+	k.cfg.Logger.WarnContext(ctx, "token call without an answer", "connection_id", s.id, "kind", s.kind, "error", err)
+	now, at, readErr := k.read(ctx, s.id)
+	crashpoint.Reached(s.kind + crashpoint.Ambiguous)
+	if readErr != nil {
+		return now, at, errors.Join(readErr, err)
+	}
+	return now, at, nil
+}
+
+// again spends the same value once more, unless the record says by now that
+// somebody else is at it.
+func (k *Keeper) again(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (attempt, error) {
+	if err := cmp.Or(s.settled(rec), k.underWay(s.id, rec)); err != nil {
+		return attempt{rec: rec}, err
+	}
+	return k.markAndCall(ctx, s, rec, version)
+}
+
+// atWork is the answer to a second caller of this process.
+func (k *Keeper) atWork(kind string) error {
+	return fault.Throttled("", time.Now().Add(time.Second), fmt.Errorf("custody: %s: this process is at work on the connection already", kind))
 }
 
 // attempt is one mark and the call it announced.
@@ -75,13 +161,11 @@ type attempt struct {
 // markAndCall writes the mark and makes the one call it announces, unless so
 // much time went by in between that the mark may count as abandoned.
 func (k *Keeper) markAndCall(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (attempt, error) {
-	if err := cmp.Or(s.settled(rec), k.underWay(s.id, rec)); err != nil {
-		return attempt{rec: rec}, err
-	}
-	rec, version, marked, err := k.mark(ctx, s.id, rec, version, s.kind, s.value)
+	rec, version, marked, err := k.mark(ctx, s, rec, version)
 	if err != nil {
 		return attempt{rec: rec}, err
 	}
+	crashpoint.Reached(s.kind + crashpoint.Marked)
 	a := attempt{rec: rec, version: version}
 	if late := elapsed(marked, time.Now()); late > callWithin {
 		return a, fault.Transient(fault.Vault, fmt.Errorf("custody: %s: %s went by between mark and call", s.kind, late.Round(time.Millisecond)))
@@ -100,35 +184,43 @@ var errCallLimit = errors.New("the token endpoint took longer than the limit for
 
 // refused decides what a failed call means and takes the mark away where the
 // call is known to have spent nothing.
-func (k *Keeper) refused(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version, err error) (vaultstore.Record, error) {
+func (k *Keeper) refused(ctx context.Context, s spend, a attempt, earlier bool, err error) (vaultstore.Record, error) {
 	switch {
 	case errors.Is(err, finx.ErrInvalidGrant):
-		now, at, readErr := k.read(ctx, s.id)
-		if readErr != nil {
-			return rec, errors.Join(readErr, err)
-		}
-		if s.moved(now) {
-			return now, nil
-		}
-		if busyErr := k.underWay(s.id, now); busyErr != nil {
-			// Overtaken: whoever marked after us may just be getting the answer
-			// whose refusal we hold.
-			return now, busyErr
-		}
-		outcome, word := s.rejected, outcomeRejected
-		if s.earlier {
-			outcome, word = s.unknown, outcomeUnknown
-		}
-		k.settle(ctx, s, word, now, at)
-		k.cfg.Metrics.settled(s.kind, outcome)
-		return now, fmt.Errorf("%w: %w", outcome, err)
+		crashpoint.Reached(s.kind + crashpoint.Refused)
+		return k.triage(ctx, s, a.rec, earlier, err)
 	case fault.IsAmbiguous(err):
 		// The mark stays: whoever comes next must know that this value may be spent.
-		return rec, fmt.Errorf("custody: %s without an answer: %w", s.kind, err)
+		return a.rec, fmt.Errorf("custody: %s without an answer: %w", s.kind, err)
 	default:
-		if !s.earlier {
-			k.unmark(ctx, s.id, rec, version)
+		if !earlier {
+			k.unmark(ctx, s.id, a.rec, a.version)
 		}
-		return rec, fmt.Errorf("custody: %s: %w", s.kind, err)
+		return a.rec, fmt.Errorf("custody: %s: %w", s.kind, err)
 	}
+}
+
+// triage decides what it means that finX refused the value: somebody was
+// faster, an earlier answer was lost, or the access was taken back.
+func (k *Keeper) triage(ctx context.Context, s spend, rec vaultstore.Record, earlier bool, err error) (vaultstore.Record, error) {
+	now, at, readErr := k.read(ctx, s.id)
+	if readErr != nil {
+		return rec, errors.Join(readErr, err)
+	}
+	if s.moved(now) {
+		return now, nil
+	}
+	if busyErr := k.underWay(s.id, now); busyErr != nil {
+		// Overtaken: whoever marked after us may just be getting the answer
+		// whose refusal we hold.
+		return now, busyErr
+	}
+	outcome, word := s.rejected(), outcomeRejected
+	if earlier {
+		outcome, word = s.unknown(), outcomeUnknown
+	}
+	k.settle(ctx, s, word, now, at)
+	k.cfg.Metrics.settled(s.kind, outcome)
+	crashpoint.Reached(s.kind + crashpoint.Settled)
+	return now, fmt.Errorf("%w: %w", outcome, err)
 }

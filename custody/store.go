@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/crashpoint"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
@@ -18,25 +18,36 @@ const (
 )
 
 // store writes an answer of finX into the connection's secret. There is no
-// deadline and no cancellation: from here on the only copy of the newest
-// refresh token is in this process, so it tries until Vault takes it. The only
-// error is that of tokens too large for any Vault.
-func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version, t finx.Tokens) (vaultstore.Record, error) {
+// deadline and no cancellation: from here on the newest refresh token is in this
+// process, so it tries until Vault takes it. Meanwhile sealed copies of it see to
+// it that it outlives the process. The only error is that of tokens too large
+// for any Vault.
+func (k *Keeper) store(ctx context.Context, s spend, a attempt, with *sealingKey) (vaultstore.Record, error) {
 	ctx = context.WithoutCancel(ctx)
-	wait := storeWaitFirst
+	c := k.keep(ctx, s, with, a.tokens)
+	late := time.AfterFunc(escrowAfter, func() { c.escrow(ctx) })
+	rec, err := k.storeUntilTaken(ctx, s, a, c)
+	late.Stop()
+	c.forget(ctx)
+	return rec, err
+}
+
+func (k *Keeper) storeUntilTaken(ctx context.Context, s spend, a attempt, c *copies) (vaultstore.Record, error) {
+	rec, version, wait := a.rec, a.version, storeWaitFirst
 	for try := 1; ; try++ {
 		next := rec
-		s.apply(&next, t)
+		s.apply(&next, a.tokens)
 		_, err := k.cfg.Secrets.Put(ctx, s.id, next, version)
 		switch {
 		case err == nil:
+			crashpoint.Reached(s.kind + crashpoint.Stored)
 			k.cfg.Metrics.settled(s.kind, nil)
 			return next, nil
 		case errors.Is(err, vaultstore.ErrConflict):
 			now, at, readErr := k.read(ctx, s.id)
 			if readErr == nil {
-				if s.moved(now) {
-					return now, nil // somebody stored the fruit of this very value
+				if s.superseded(now, a.tokens) {
+					return now, nil // somebody stored the fruit of this very value, or a later one
 				}
 				moved := at != version
 				rec, version = now, at
@@ -47,9 +58,10 @@ func (k *Keeper) store(ctx context.Context, s spend, rec vaultstore.Record, vers
 			err = errors.Join(err, readErr)
 		case fault.Of(err) == fault.GiveUp:
 			// No later try could store them: they are larger than Vault takes.
-			k.cfg.Metrics.settled(s.kind, s.unknown)
+			k.cfg.Metrics.settled(s.kind, s.unknown())
 			return rec, fmt.Errorf("custody: storing the tokens of the %s: %w", s.kind, err)
 		}
+		c.escrow(ctx)
 		k.cfg.Metrics.storeRetried()
 		k.cfg.Logger.ErrorContext(ctx, "tokens in hand cannot be stored, trying on",
 			"connection_id", s.id, "kind", s.kind, "try", try, "error", err)
