@@ -95,6 +95,7 @@ func VaultConfig(s settings.Settings) vaultstore.Config {
 		Auth: v.Auth, AuthMount: v.AuthMount, Token: v.Token, TokenFile: v.TokenFile,
 		RoleID: v.RoleID.Reveal(), SecretID: v.SecretID, SecretIDFile: v.SecretIDFile, K8sRole: v.KubernetesRole, K8sJWTPath: v.JWTPath,
 		Mount: v.KVMount, Prefix: v.KVPrefix, Concurrency: callers(s),
+		TransitMount: v.TransitMount, TransitKey: v.TransitKey,
 	}
 }
 

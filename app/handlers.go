@@ -8,8 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/connection/connectionkv"
 	"github.com/finx-connector/finx-connector/consumer"
@@ -26,12 +24,16 @@ import (
 // the events it was at work on, because whoever gets those needs the lock. Waiting
 // for a held one is cheap, so it is short.
 func (p *process) leaseTTL() time.Duration {
+	if ttl := p.Settings.Handling.LeaseTTL; ttl > 0 {
+		return ttl
+	}
 	return min(max(p.Settings.Handling.AckWait, 2*time.Second), 20*time.Second)
 }
 
 // joinHandlers builds the business steps and the lanes that feed them.
-func (p *process) joinHandlers(context.Context) error {
-	records, err := connectionkv.New(connectionkv.Config{JS: p.js, Metrics: connectionkv.NewMetrics(p.reg)})
+func (p *process) joinHandlers(ctx context.Context) error {
+	p.kvMetrics = connectionkv.NewMetrics(p.reg)
+	records, err := connectionkv.New(connectionkv.Config{JS: p.js, Metrics: p.kvMetrics})
 	if err != nil {
 		return err
 	}
@@ -43,17 +45,10 @@ func (p *process) joinHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	self := holder()
-	locker := &connectionkv.Locker{Leases: records, Owner: self, TTL: p.leaseTTL(), Logger: p.Logger}
-	p.keeper, err = custody.New(custody.Config{
-		Secrets: p.secrets, Tokens: bank, Lock: waitFor(locker, time.Second), Holder: self,
-		CallLimit:   p.Settings.FinX.Timeouts.Token,
-		RefreshSkew: p.Settings.FinX.RefreshSkew, Logger: p.Logger, Metrics: custody.NewMetrics(p.reg),
-	})
-	if err != nil {
+	locker := &connectionkv.Locker{Leases: records, Owner: holder(), TTL: p.leaseTTL(), Logger: p.Logger}
+	if err := p.openCustody(ctx, bank, locker); err != nil {
 		return err
 	}
-	p.watchUnstored()
 	redirects, err := Redirects(p.Settings)
 	if err != nil {
 		return err
@@ -153,24 +148,6 @@ func (p *process) publisher() (*publisher.Publisher, error) {
 		Timeout: p.Settings.Handling.PublishTimeout, Logger: p.Logger, Metrics: publisher.NewMetrics(p.reg),
 	})
 }
-
-// watchUnstored makes tokens that exist in this process only an alarm.
-func (p *process) watchUnstored() {
-	p.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "finx_connector_custody_unstored",
-		Help: "Connections whose newest tokens are in this process's memory only, because Vault does not take them.",
-	}, func() float64 { n, _ := p.keeper.Unstored(); return float64(n) }))
-	p.health.checks = append(p.health.checks, check{"custody", func(context.Context) error {
-		if n, oldest := p.keeper.Unstored(); oldest > unstoredQuiet {
-			return fmt.Errorf("tokens of %d connections are in memory only, since %s: do not stop this process before Vault takes writes", n, oldest.Round(time.Second))
-		}
-		return nil
-	}})
-}
-
-// unstoredQuiet is how long an answer may be on its way to Vault without it
-// being news; the usual way takes milliseconds.
-const unstoredQuiet = 5 * time.Second
 
 // waitFor turns "somebody else holds it" into the verdict to come back later,
 // which counts as no attempt.

@@ -56,9 +56,9 @@ type secrets interface {
 	Put(ctx context.Context, connectionID string, r vaultstore.Record, cas vaultstore.Version) (vaultstore.Version, error)
 }
 
-// tokenEndpoint is the part of finx.Client that spends codes and tokens. Each
+// TokenEndpoint is the part of finx.Client that spends codes and tokens. Each
 // call reaches the wire once.
-type tokenEndpoint interface {
+type TokenEndpoint interface {
 	ExchangeCode(ctx context.Context, code secret.Text, redirectURI string) (finx.Tokens, error)
 	Refresh(ctx context.Context, refreshToken secret.Text) (finx.Tokens, error)
 }
@@ -71,7 +71,7 @@ type LockFunc func(ctx context.Context, name string) (held context.Context, rele
 // Config is what a Keeper is made of. All fields but Metrics are required.
 type Config struct {
 	Secrets secrets
-	Tokens  tokenEndpoint
+	Tokens  TokenEndpoint
 	Lock    LockFunc
 	// Holder names this process in journal marks.
 	Holder string

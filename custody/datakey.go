@@ -63,7 +63,9 @@ func (r *keyring) ready(ctx context.Context) (*sealingKey, error) {
 	case err == nil:
 		r.current, r.absent = fresh, nil
 	case fault.Of(err) == fault.GiveUp:
-		r.log.ErrorContext(ctx, "no key for the escrow: tokens that Vault does not take will not outlive this process", "error", err)
+		if r.absent == nil {
+			r.log.WarnContext(ctx, "no key for the escrow: tokens that Vault does not take will not outlive this process", "error", err)
+		}
 		r.current, r.absent, r.asked = nil, err, time.Now()
 	case r.current == nil:
 		return nil, fmt.Errorf("custody: fetching a data key: %w", err)

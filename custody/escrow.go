@@ -72,6 +72,7 @@ const (
 // copies are the sealed copies of one answer.
 type copies struct {
 	k      *Keeper
+	hold   *hold
 	id     string
 	kind   string
 	key    string
@@ -85,8 +86,8 @@ type copies struct {
 
 // keep seals an answer and puts a copy into the spool. From here on the answer
 // outlives this process, if there is a spool.
-func (k *Keeper) keep(ctx context.Context, s spend, with *sealingKey, t finx.Tokens) *copies {
-	c := &copies{k: k, id: s.id, kind: s.kind, key: escrowKey(s.id, s.sha256)}
+func (k *Keeper) keep(ctx context.Context, s spend, h *hold, with *sealingKey, t finx.Tokens) *copies {
+	c := &copies{k: k, hold: h, id: s.id, kind: s.kind, key: escrowKey(s.id, s.sha256)}
 	if with == nil {
 		return c
 	}
@@ -128,6 +129,7 @@ func (c *copies) put(ctx context.Context) {
 		cancel()
 		switch {
 		case err == nil:
+			c.hold.copied()
 			c.k.cfg.Metrics.escrowed()
 			log.WarnContext(ctx, "tokens in hand are in escrow until Vault takes them")
 			crashpoint.Reached(c.kind + crashpoint.Escrowed)

@@ -19,6 +19,7 @@ type holding struct {
 type hold struct {
 	in    *holding
 	since time.Time // when finX handed tokens out; zero before
+	copy  bool      // a sealed copy is where all replicas can bring it home
 }
 
 func (h *holding) enter() *hold {
@@ -37,6 +38,13 @@ func (o *hold) tokens() {
 	o.in.mu.Lock()
 	defer o.in.mu.Unlock()
 	o.since = time.Now()
+}
+
+// copied notes that a sealed copy of them is in the escrow bucket.
+func (o *hold) copied() {
+	o.in.mu.Lock()
+	defer o.in.mu.Unlock()
+	o.copy = true
 }
 
 func (o *hold) leave() {
@@ -61,6 +69,20 @@ func (k *Keeper) Unstored() (n int, oldest time.Duration) {
 		}
 	}
 	return n, oldest
+}
+
+// Exposed returns how many spending calls would lose something if this process
+// ended now: those under way, and those whose tokens are neither in Vault nor in
+// the escrow bucket.
+func (k *Keeper) Exposed() (n int) {
+	k.holding.mu.Lock()
+	defer k.holding.mu.Unlock()
+	for one := range k.holding.holds {
+		if !one.copy {
+			n++
+		}
+	}
+	return n
 }
 
 // Wait returns when no spending call is under way and every token in hand is

@@ -116,7 +116,7 @@ func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, vers
 	case err == nil:
 		crashpoint.Reached(s.kind + crashpoint.Received)
 		hold.tokens()
-		return k.store(ctx, s, a, with)
+		return k.store(ctx, s, hold, a, with)
 	case !a.called:
 		return a.rec, err
 	}

@@ -22,9 +22,9 @@ const (
 // process, so it tries until Vault takes it. Meanwhile sealed copies of it see to
 // it that it outlives the process. The only error is that of tokens too large
 // for any Vault.
-func (k *Keeper) store(ctx context.Context, s spend, a attempt, with *sealingKey) (vaultstore.Record, error) {
+func (k *Keeper) store(ctx context.Context, s spend, h *hold, a attempt, with *sealingKey) (vaultstore.Record, error) {
 	ctx = context.WithoutCancel(ctx)
-	c := k.keep(ctx, s, with, a.tokens)
+	c := k.keep(ctx, s, h, with, a.tokens)
 	late := time.AfterFunc(escrowAfter, func() { c.escrow(ctx) })
 	rec, err := k.storeUntilTaken(ctx, s, a, c)
 	late.Stop()
