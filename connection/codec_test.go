@@ -17,6 +17,7 @@ func full() connection.Record {
 	r.CauseID, r.Request = "evt-1", json.RawMessage(`{"user_id":"user@example.com"}`)
 	r.RedirectURI, r.OAuthState, r.FlowID, r.TrackingID = "https://app.example/cb", "st-1", "flow-1", "tr-1"
 	r.Scope, r.RefreshObtainedAt, r.NextFetchAt = "accounts=ro offline", noon, noon.Add(time.Hour)
+	r.KeepAliveAt, r.ExpiringTold = noon.Add(57*24*time.Hour), noon.Add(90*24*time.Hour)
 	r = r.OpenFetch("f1", "callback", connection.Ask{}, noon)
 	r = r.CloseFetch(noon, map[string]connection.AccountMark{"A1": {SucceededAt: "2026-11-22T05:00:00Z"}}, 7)
 	r = r.OpenFetch("f2", "schedule", connection.Ask{Full: true}, noon)
