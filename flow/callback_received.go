@@ -9,6 +9,7 @@ import (
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/custody"
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/crashpoint"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
@@ -43,7 +44,7 @@ func (f *Flow) CallbackReceived(ctx context.Context, e events.Envelope, in event
 	if hash := binding.CodeSHA256; hash != "" && hash != in.Code.SHA256() {
 		return stateConsumed()
 	}
-	return f.approved(ctx, e, in, rec, rev)
+	return f.approved(ctx, e, in, binding, rec, rev)
 }
 
 // callbackWithoutCode handles a user who cancelled or a bank that refused. On a
@@ -59,13 +60,15 @@ func (f *Flow) callbackWithoutCode(ctx context.Context, e events.Envelope, in ev
 	if in.Cancelled {
 		reason, detail = events.ReasonCancelled, "the user cancelled"
 	}
-	return f.failConnection(ctx, e, rec, rev, failure{state: in.State, reason: reason, detail: detail})
+	return f.failConnection(ctx, e.Cause(), rec, rev, failure{state: in.State, reason: reason, detail: detail})
 }
 
-func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.CallbackReceived, rec connection.Record, rev uint64) error {
+func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.CallbackReceived,
+	binding connection.StateBinding, rec connection.Record, rev uint64,
+) error {
 	switch hash := in.Code.SHA256(); {
 	case rec.EstablishedBy == hash:
-		return f.askFirstFetch(ctx, e, hash, rec) // an earlier delivery of this callback did the rest
+		return f.setGoing(ctx, e, hash, rec) // an earlier delivery of this callback did the rest
 	case rec.Settled(hash):
 		return nil // a replay: this code came to its end before another one
 	}
@@ -74,11 +77,8 @@ func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.Callba
 		return fmt.Errorf("flow: asking for an earlier exchange: %w", err)
 	}
 	if !done {
-		if age := time.Since(e.Time); age > f.CodeLifetime {
-			return f.failConnection(ctx, e, rec, rev, failure{
-				state: in.State, reason: events.ReasonCodeExpired, code: in.Code.SHA256(),
-				detail: fmt.Sprintf("the callback is %s old, a code lives %s", age.Round(time.Second), f.CodeLifetime),
-			})
+		if time.Since(e.Time) > f.CodeLifetime {
+			return f.tooOld(ctx, e, in, binding, rec, rev)
 		}
 		if grant, err = f.exchange(ctx, in, rec); err != nil {
 			return f.exchangeFailed(ctx, e, in, rec, rev, err)
@@ -97,24 +97,29 @@ func (f *Flow) exchange(ctx context.Context, in events.CallbackReceived, rec con
 	if err != nil {
 		return custody.Grant{}, fmt.Errorf("flow: consuming the state: %w", err)
 	}
+	crashpoint.Reached(crashpoint.CallbackConsumed)
 	return f.Tokens.Exchange(ctx, rec.ID, in.Code, rec.RedirectURI)
 }
 
 func (f *Flow) exchangeFailed(ctx context.Context, e events.Envelope, in events.CallbackReceived,
 	rec connection.Record, rev uint64, err error,
 ) error {
-	switch {
-	case errors.Is(err, custody.ErrCodeRejected):
-		return f.failConnection(ctx, e, rec, rev, failure{
-			state: in.State, reason: events.ReasonCodeRejected, detail: detailOf(err), code: in.Code.SHA256(),
-		})
-	case errors.Is(err, custody.ErrExchangeUnknown):
-		return f.failConnection(ctx, e, rec, rev, failure{
-			state: in.State, reason: events.ReasonExchangeOutcomeUnknown, code: in.Code.SHA256(),
-			detail: "finX may have answered an earlier call whose answer was lost; the user must connect again",
-		})
+	if errors.Is(err, custody.ErrCodeRejected) || errors.Is(err, custody.ErrExchangeUnknown) {
+		return f.failConnection(ctx, e.Cause(), rec, rev, badCode(in.State, in.Code.SHA256(), err))
 	}
 	return fmt.Errorf("flow: exchanging the code: %w", err)
+}
+
+// badCode is the failure of a code that was spent and brought no tokens. end is
+// ErrCodeRejected or ErrExchangeUnknown.
+func badCode(state, code string, end error) failure {
+	if errors.Is(end, custody.ErrCodeRejected) {
+		return failure{state: state, reason: events.ReasonCodeRejected, detail: detailOf(end), code: code}
+	}
+	return failure{
+		state: state, reason: events.ReasonExchangeOutcomeUnknown, code: code,
+		detail: "finX may have answered an earlier call whose answer was lost; the user must connect again",
+	}
 }
 
 // establish publishes that the connection stands, moves the state and asks for
@@ -126,6 +131,7 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 	if err := f.announceEstablished(ctx, e, in.State, rec, grant); err != nil {
 		return err
 	}
+	crashpoint.Reached(crashpoint.CallbackAnnounced)
 	err := f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		now := time.Now().UTC()
 		var err error
@@ -141,13 +147,25 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 		r = r.MarkSettled(in.Code.SHA256())
 		r.EstablishedBy, r.RenewalState = in.Code.SHA256(), ""
 		r.Scope, r.EstablishedAt, r.RefreshObtainedAt = grant.Scope, grant.RefreshObtainedAt, grant.RefreshObtainedAt
+		r.KeepAliveAt = f.firstKeepAlive(r)
+		rec.KeepAliveAt = r.KeepAliveAt
 		return r.Move(connection.Established, now, "tokens stored")
 	})
 	if err != nil {
 		return err
 	}
+	crashpoint.Reached(crashpoint.CallbackMoved)
 	rec.LastFetch = nil // whatever was fetched before has nothing to do with these tokens
-	return f.askFirstFetch(ctx, e, in.Code.SHA256(), rec)
+	return f.setGoing(ctx, e, in.Code.SHA256(), rec)
+}
+
+// setGoing starts what an established connection lives by: the timer that keeps
+// its tokens alive, and the first fetch. by is what it was established by.
+func (f *Flow) setGoing(ctx context.Context, e events.Envelope, by string, rec connection.Record) error {
+	if err := f.startKeepAlive(ctx, rec); err != nil {
+		return err
+	}
+	return f.askFirstFetch(ctx, e, by, rec)
 }
 
 // announceEstablished says that the tokens of a connection are in custody.
@@ -177,6 +195,7 @@ func (f *Flow) askFirstFetch(ctx context.Context, e events.Envelope, by string, 
 	if err != nil {
 		return fmt.Errorf("flow: asking for the first fetch: %w", err)
 	}
+	crashpoint.Reached(crashpoint.CallbackAsked)
 	return nil
 }
 

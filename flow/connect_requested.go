@@ -12,6 +12,7 @@ import (
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/crashpoint"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
@@ -70,7 +71,7 @@ func accessRequest(in events.ConnectRequested, state string) finx.AccessRequest 
 
 // linkRejected tells upstream that finX refuses this request for good.
 func (f *Flow) linkRejected(ctx context.Context, e events.Envelope, rec connection.Record, rev uint64, cause error) error {
-	return f.failConnection(ctx, e, rec, rev, failure{
+	return f.failConnection(ctx, e.Cause(), rec, rev, failure{
 		state: rec.OAuthState, reason: events.ReasonLinkRejected, detail: detailOf(cause),
 	})
 }
@@ -130,20 +131,31 @@ func (f *Flow) newConnection(ctx context.Context, e events.Envelope, in events.C
 	return rec, rev, nil
 }
 
-// failure is why a pass through the widget came to nothing. code is the hash of
-// the code that came to its end with it, empty when there was none.
-type failure struct{ state, reason, detail, code string }
+// failure is why a pass through the widget came to nothing.
+type failure struct {
+	state, reason, detail string
+	// code is the hash of the code that came to its end with it, or the mark of a
+	// renewal without one; empty when there was none.
+	code string
+	// open: the code may still be exchanged by a redrive.
+	open bool
+}
 
 // failConnection publishes connection.failed and moves the connection there.
-func (f *Flow) failConnection(ctx context.Context, e events.Envelope, rec connection.Record, rev uint64, why failure) error {
-	err := f.Bus.Publish(ctx, events.NewConnectionFailed(e.Cause(), events.ConnectionFailed{
+func (f *Flow) failConnection(ctx context.Context, cause events.Cause, rec connection.Record, rev uint64, why failure) error {
+	o := events.NewConnectionFailed(cause, events.ConnectionFailed{
 		ConnectionID: rec.ID, UserID: rec.UserID, State: why.state, Reason: why.reason, Detail: why.detail,
-	}))
-	if err != nil {
+	})
+	if why.code != "" {
+		// A code comes to its end once, whether its callback or the sweep finds out.
+		o.ID = events.UUIDv5(o.Type, rec.ID, why.code, why.reason)
+	}
+	if err := f.Bus.Publish(ctx, o); err != nil {
 		return fmt.Errorf("flow: announcing the failure: %w", err)
 	}
+	crashpoint.Reached(crashpoint.CallbackFailed)
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
-		if why.code != "" {
+		if why.code != "" && !why.open {
 			r = r.MarkSettled(why.code)
 		}
 		if slices.Contains([]connection.State{connection.Established, connection.ReauthorizationRequired, connection.Erased}, r.State) {

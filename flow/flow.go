@@ -114,6 +114,9 @@ type Config struct {
 	// PageSize is the number of transactions asked for at once.
 	PageSize int
 	Logger   *slog.Logger
+	// Background is what is done without an event: keep-alive, catch-up, sweep.
+	// nil does none of it.
+	Background *Background
 }
 
 // Flow holds the handlers. Its methods are safe for concurrent use.
@@ -122,6 +125,12 @@ type Flow struct {
 	buffers pagePool
 	// honoured is the largest page size that finX has filled.
 	honoured atomic.Int64
+	// permits bounds the rotations of the keep-alive in this process.
+	permits *permits
+	// surveyed is set once this process knows what is overdue, or that another
+	// replica is seeing to it.
+	surveyed atomic.Bool
+	sweepPos sweepPos
 }
 
 // New returns the handlers.
@@ -132,7 +141,14 @@ func New(c Config) (*Flow, error) {
 	if c.PageSize < 1 || c.SyncInterval <= 0 || c.CodeLifetime <= 0 {
 		return nil, errors.New("flow: page size, sync interval and code lifetime must be positive")
 	}
-	return &Flow{Config: c}, nil
+	f := &Flow{Config: c}
+	if c.Background != nil {
+		if err := c.Background.check(); err != nil {
+			return nil, err
+		}
+		f.permits = newPermits(c.Background.Rate)
+	}
+	return f, nil
 }
 
 // record returns the connection that an event names, or a dead letter that

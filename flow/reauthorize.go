@@ -4,42 +4,78 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/finx-connector/finx-connector/connection"
+	"github.com/finx-connector/finx-connector/custody"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/crashpoint"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
-// reauthorize tells upstream that the access of a connection has ended, with a
-// ready link for its user, and that the fetch at hand came to nothing.
-func (f *Flow) reauthorize(ctx context.Context, job *fetch, rev uint64, reason string, cause error) error {
-	rec := job.rec
-	link, err := f.renewalLink(ctx, rec, rev)
+// ending is how the access of a connection ended.
+type ending struct {
+	cause  events.Cause // the event at hand; the zero Cause when there was none
+	rec    connection.Record
+	rev    uint64
+	reason string
+	err    error
+	fetch  *fetch // that came to nothing with it; nil when none was running
+}
+
+// endOf returns the reason of connection.reauthorization.required for an error
+// of custody that no repetition mends.
+func endOf(err error) (reason string, ended bool) {
+	switch {
+	case errors.Is(err, custody.ErrRefreshRejected):
+		return events.ReasonRefreshRejected, true
+	case errors.Is(err, custody.ErrRotationUnknown):
+		return events.ReasonRotationOutcomeUnknown, true
+	case errors.Is(err, custody.ErrNoTokens):
+		return events.ReasonAccessRevoked, true
+	}
+	return "", false
+}
+
+// endAccess tells upstream that the access of a connection has ended, with a
+// ready link for its user, and that the fetch at hand, if any, came to nothing.
+func (f *Flow) endAccess(ctx context.Context, e ending) error {
+	rec := e.rec
+	link, err := f.renewalLink(ctx, rec, e.rev)
 	if err != nil {
 		return err
 	}
-	err = f.Bus.Publish(ctx, events.NewReauthorizationRequired(job.cause, events.ReauthorizationRequired{
-		ConnectionID: rec.ID, UserID: rec.UserID, Reason: reason, Location: link,
-	}))
-	if err != nil {
+	crashpoint.Reached(crashpoint.ReauthLinked)
+	o := events.NewReauthorizationRequired(e.cause, events.ReauthorizationRequired{
+		ConnectionID: rec.ID, UserID: rec.UserID, Reason: e.reason, Location: link,
+	})
+	// An access ends once. Fetch, keep-alive and sweep may all find out, and then
+	// they say the same.
+	o.ID = events.UUIDv5(o.Type, rec.ID, rec.EstablishedBy, e.reason)
+	if err := f.Bus.Publish(ctx, o); err != nil {
 		return fmt.Errorf("flow: announcing the lost access: %w", err)
 	}
-	if err := f.announceFailure(ctx, job.cause, rec, job.failed("reauthorization_required", cause)); err != nil {
-		return err
+	crashpoint.Reached(crashpoint.ReauthAnnounced)
+	if e.fetch != nil {
+		if err := f.announceFailure(ctx, e.cause, rec, e.fetch.failed("reauthorization_required", e.err)); err != nil {
+			return err
+		}
 	}
-	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
-		if r.EstablishedBy != rec.EstablishedBy {
+	return f.edit(ctx, rec, e.rev, func(r connection.Record) (connection.Record, error) {
+		if r.EstablishedBy != rec.EstablishedBy || r.State == connection.Erased {
 			return r, nil // the user was faster than this write
 		}
-		r = r.MarkFetchDone(job.rec.Fetch.ID)
-		r.Fetch, r.NextFetchAt = nil, time.Time{}
-		return r.RequireReauthorization(time.Now().UTC(), reason, detailOf(cause))
+		if e.fetch != nil {
+			r = r.MarkFetchDone(rec.Fetch.ID)
+		}
+		r.Fetch, r.NextFetchAt, r.KeepAliveAt = nil, time.Time{}, time.Time{}
+		return r.RequireReauthorization(time.Now().UTC(), e.reason, detailOf(e.err))
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/finx-connector/finx-connector/custody"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/crashpoint"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
@@ -28,7 +29,7 @@ func (f *Flow) renewed(ctx context.Context, e events.Envelope, in events.Callbac
 	mark := renewalMark(e)
 	switch {
 	case rec.EstablishedBy == mark:
-		return f.askFirstFetch(ctx, e, mark, rec) // an earlier delivery did the rest
+		return f.setGoing(ctx, e, mark, rec) // an earlier delivery did the rest
 	case rec.Settled(mark), binding.CodeSHA256 != "":
 		return nil // its end is known, or a code has done the renewal
 	case rec.State == connection.Established && rec.RenewalState != in.State:
@@ -37,7 +38,7 @@ func (f *Flow) renewed(ctx context.Context, e events.Envelope, in events.Callbac
 	grant, err := f.prove(ctx, rec)
 	switch {
 	case isGone(err):
-		return f.failConnection(ctx, e, rec, rev, failure{
+		return f.failConnection(ctx, e.Cause(), rec, rev, failure{
 			state: in.State, reason: events.ReasonUnsuccessful, code: mark,
 			detail: "the bank renewed the access, but finX gave no code and the tokens of before are gone: " + detailOf(err),
 		})
@@ -55,8 +56,14 @@ func renewalMark(e events.Envelope) string {
 
 // prove makes one cheap call with the tokens of a connection. That an access
 // token's time has not come, or that a refresh token is there, proves nothing
-// where the access was lost before.
+// where the access was lost before. Neither does a refusal of before the
+// renewal, which custody would go on repeating.
 func (f *Flow) prove(ctx context.Context, rec connection.Record) (custody.Grant, error) {
+	if f.Background != nil {
+		if err := f.Background.Keeping.Reconsider(ctx, rec.ID); err != nil {
+			return custody.Grant{}, fmt.Errorf("forgetting an earlier refusal: %w", err)
+		}
+	}
 	job := &fetch{Flow: f, rec: rec}
 	err := job.withToken(ctx, func() error {
 		_, err := f.Data.Accounts(ctx, job.grant.AccessToken)
@@ -82,6 +89,7 @@ func (f *Flow) reestablish(ctx context.Context, e events.Envelope, state string,
 	if err := f.announceEstablished(ctx, e, state, rec, grant); err != nil {
 		return err
 	}
+	crashpoint.Reached(crashpoint.CallbackAnnounced)
 	mark := renewalMark(e)
 	err := f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		now := time.Now().UTC()
@@ -92,11 +100,14 @@ func (f *Flow) reestablish(ctx context.Context, e events.Envelope, state string,
 		r = r.MarkSettled(mark)
 		r.EstablishedBy, r.RenewalState = mark, ""
 		r.Scope, r.EstablishedAt, r.RefreshObtainedAt = grant.Scope, now, grant.RefreshObtainedAt
+		r.KeepAliveAt = f.firstKeepAlive(r)
+		rec.KeepAliveAt = r.KeepAliveAt
 		return r, nil
 	})
 	if err != nil {
 		return err
 	}
+	crashpoint.Reached(crashpoint.CallbackMoved)
 	rec.LastFetch = nil // of before the renewal
-	return f.askFirstFetch(ctx, e, mark, rec)
+	return f.setGoing(ctx, e, mark, rec)
 }

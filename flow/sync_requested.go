@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/connection"
-	"github.com/finx-connector/finx-connector/custody"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
@@ -77,7 +76,11 @@ func (f *Flow) openFetch(ctx context.Context, rec connection.Record, rev uint64,
 	}
 	rec = rec.OpenFetch(fetchID, trigger(in), connection.Ask{Since: in.Since, Full: in.Full}, now)
 	rec.NextFetchAt = now.Add(f.SyncInterval)
-	rev, err := f.Records.Update(ctx, rec, rev)
+	rec, err := f.adoptKeepAlive(ctx, rec)
+	if err != nil {
+		return rec, 0, err
+	}
+	rev, err = f.Records.Update(ctx, rec, rev)
 	if err != nil {
 		return rec, 0, fmt.Errorf("flow: opening the fetch: %w", err)
 	}
@@ -130,7 +133,7 @@ func (f *Flow) completeFetch(ctx context.Context, job *fetch, rev uint64, done f
 		if r.Fetch == nil || r.Fetch.ID != open.ID {
 			r.Fetch = open // given up by somebody who thought us dead; the work is done all the same
 		}
-		r.RefreshObtainedAt = done.refreshObtainedAt
+		r.RefreshObtainedAt = later(r.RefreshObtainedAt, done.refreshObtainedAt)
 		return r.CloseFetch(finished, done.marks, done.transactions), nil
 	})
 }
@@ -138,14 +141,10 @@ func (f *Flow) completeFetch(ctx context.Context, job *fetch, rev uint64, done f
 // fetchFailed decides whether a failed fetch ends something. A verdict to try
 // again goes back to the consumer as it is.
 func (f *Flow) fetchFailed(ctx context.Context, job *fetch, rev uint64, err error) error {
-	switch {
-	case errors.Is(err, custody.ErrRefreshRejected):
-		return f.reauthorize(ctx, job, rev, events.ReasonRefreshRejected, err)
-	case errors.Is(err, custody.ErrRotationUnknown):
-		return f.reauthorize(ctx, job, rev, events.ReasonRotationOutcomeUnknown, err)
-	case errors.Is(err, custody.ErrNoTokens):
-		return f.reauthorize(ctx, job, rev, events.ReasonAccessRevoked, err)
-	case fault.Of(err) != fault.GiveUp:
+	if reason, ended := endOf(err); ended {
+		return f.endAccess(ctx, ending{cause: job.cause, rec: job.rec, rev: rev, reason: reason, err: err, fetch: job})
+	}
+	if fault.Of(err) != fault.GiveUp {
 		return err
 	}
 	if pubErr := f.announceFailure(ctx, job.cause, job.rec, job.failed(reasonOf(err), err)); pubErr != nil {

@@ -1,0 +1,139 @@
+package flow
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// permits lets so many callers a second pass, evenly, without a burst; among
+// those who wait, the most urgent first. Safe for concurrent use.
+type permits struct {
+	every time.Duration // between two
+
+	mu    sync.Mutex
+	next  time.Time // when the next may be given
+	queue waiters
+	armed bool // a timer will serve the queue
+}
+
+func newPermits(rate float64) *permits {
+	return &permits{every: time.Duration(float64(time.Second) / rate)}
+}
+
+// errCrowded: so many more urgent ones wait that this one's turn is not soon.
+var errCrowded = errors.New("flow: more urgent rotations are waiting")
+
+// take waits for a permit. urgency is when it is too late: the earliest goes
+// first. A caller with patience (not negative) who would wait longer is sent
+// away with errCrowded, at once where that is plain; otherwise ctx ends the wait.
+func (p *permits) take(ctx context.Context, urgency time.Time, patience time.Duration) error {
+	p.mu.Lock()
+	if patience >= 0 && p.wait(urgency) > patience {
+		p.mu.Unlock()
+		return errCrowded
+	}
+	w := &waiter{urgency: urgency, ready: make(chan struct{})}
+	heap.Push(&p.queue, w)
+	p.serve()
+	p.mu.Unlock()
+
+	var late <-chan time.Time
+	if patience >= 0 {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		late = t.C
+	}
+	var err error
+	select {
+	case <-w.ready:
+		return nil
+	case <-late:
+		err = errCrowded
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.index < 0 {
+		return nil // its turn came in the same moment
+	}
+	heap.Remove(&p.queue, w.index)
+	return err
+}
+
+// wait is how long somebody of that urgency would wait if nobody came after
+// him. For holders of mu.
+func (p *permits) wait(urgency time.Time) time.Duration {
+	ahead := 0
+	for _, w := range p.queue {
+		if !w.urgency.After(urgency) {
+			ahead++
+		}
+	}
+	return max(0, time.Until(p.next)) + time.Duration(ahead)*p.every
+}
+
+// serve gives what may be given now and arranges for the rest. For holders of mu.
+func (p *permits) serve() {
+	for len(p.queue) > 0 {
+		now := time.Now()
+		if wait := p.next.Sub(now); wait > 0 {
+			if !p.armed {
+				p.armed = true
+				time.AfterFunc(wait, p.tick)
+			}
+			return
+		}
+		w, ok := heap.Pop(&p.queue).(*waiter)
+		if !ok {
+			return // the queue holds nothing else
+		}
+		close(w.ready)
+		p.next = now.Add(p.every)
+	}
+}
+
+func (p *permits) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.armed = false
+	p.serve()
+}
+
+// waiter is one caller who waits for a permit.
+type waiter struct {
+	urgency time.Time
+	ready   chan struct{}
+	index   int // in the queue, -1 = no longer in it
+}
+
+// waiters is a heap with the most urgent on top.
+type waiters []*waiter
+
+func (q waiters) Len() int           { return len(q) }
+func (q waiters) Less(i, j int) bool { return q[i].urgency.Before(q[j].urgency) }
+func (q waiters) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push is of container/heap.
+func (q *waiters) Push(x any) {
+	if w, ok := x.(*waiter); ok {
+		w.index = len(*q)
+		*q = append(*q, w)
+	}
+}
+
+// Pop is of container/heap.
+func (q *waiters) Pop() any {
+	last := len(*q) - 1
+	w := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	w.index = -1
+	return w
+}
