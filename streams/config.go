@@ -22,9 +22,9 @@ const (
 	// MinRetention is what another team's input stream must keep: less, and an
 	// outage over a night loses requests that nobody has read yet.
 	MinRetention = 24 * time.Hour
-	// leaseMarkerTTL is how long the broker keeps the marker of an expired
-	// lease. Without it a bucket knows no TTL for single keys.
-	leaseMarkerTTL = time.Minute
+	// markerTTL is how long the broker keeps the marker of a key whose TTL ended.
+	// Without it a bucket knows no TTL for single keys.
+	markerTTL = time.Minute
 )
 
 // Limits bound a stream of ours. Zero means no bound: nothing is dropped by age,

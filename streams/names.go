@@ -16,7 +16,7 @@ const (
 	BucketConnections = "finx_connections" // state, no secrets
 	BucketLeases      = "finx_leases"      // keys live as long as their TTL
 	BucketControl     = "finx_control"     // breakers, shared by replicas
-	BucketEscrow      = "finx_escrow"      // sealed answers on their way to Vault
+	BucketEscrow      = "finx_escrow"      // sealed answers on their way to Vault; markers go by their TTL
 	ObjectsOversize   = "finx_oversize"    // single objects larger than a message
 )
 

@@ -40,15 +40,13 @@ func (c Config) timers(subjects []string) jetstream.StreamConfig {
 // all. They agree with what the client makes of a KeyValueConfig or an
 // ObjectStoreConfig; a test creates them by both ways and compares.
 func (c Config) buckets() []stream {
-	leases := keyValue(BucketLeases, "finx-connector: who works on what, one key a lease")
-	leases.AllowMsgTTL = true
-	leases.SubjectDeleteMarkerTTL = leaseMarkerTTL
 	var out []stream
 	for _, cfg := range []jetstream.StreamConfig{
 		keyValue(BucketConnections, "finx-connector: state of the connections, no secrets"),
-		leases,
+		withKeyTTL(keyValue(BucketLeases, "finx-connector: who works on what, one key a lease")),
 		keyValue(BucketControl, "finx-connector: breakers shared by the replicas"),
-		keyValue(BucketEscrow, "finx-connector: sealed answers Vault could not take yet"),
+		// The marker of a deleted answer goes by its TTL, or the bucket would keep one for each there ever was.
+		withKeyTTL(keyValue(BucketEscrow, "finx-connector: sealed answers Vault could not take yet")),
 	} {
 		out = append(out, stream{kind: KindBucket, name: cfg.Name[len(keyValuePrefix):], want: cfg})
 	}
@@ -65,6 +63,14 @@ const (
 	keyValuePrefix = "KV_"
 	objectsPrefix  = "OBJ_"
 )
+
+// withKeyTTL lets the keys of a bucket, and the markers of deleted ones, have a
+// TTL each.
+func withKeyTTL(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.AllowMsgTTL = true
+	cfg.SubjectDeleteMarkerTTL = markerTTL
+	return cfg
+}
 
 func keyValue(bucket, description string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
