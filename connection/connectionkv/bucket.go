@@ -38,7 +38,11 @@ type entry struct {
 // and go under it.
 const createTries = 4
 
-func (b bucket) subject(key string) string { return b.apiPrefix("") + "$KV." + b.name + "." + key }
+// subject is where a key is written to.
+func (b bucket) subject(key string) string { return b.apiPrefix("") + b.keySubject(key) }
+
+// keySubject is the subject under which the bucket stores a key.
+func (b bucket) keySubject(key string) string { return "$KV." + b.name + "." + key }
 
 // apiPrefix returns the prefix of the JetStream API when the caller's handle
 // has one of its own, otherwise the default given.
@@ -57,7 +61,7 @@ func (b bucket) apiPrefix(otherwise string) string {
 func (b bucket) read(ctx context.Context, key string) (entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
-	request, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + b.name + "." + key})
+	request, err := json.Marshal(map[string]string{"last_by_subj": b.keySubject(key)})
 	if err != nil {
 		return entry{}, err
 	}
@@ -180,11 +184,7 @@ func (b bucket) create(ctx context.Context, key string, value []byte, ttl time.D
 // remove deletes key if its newest revision is expect. The marker that stays
 // goes away after markerTTL, or stays for ever when that is 0.
 func (b bucket) remove(ctx context.Context, key string, expect uint64, markerTTL time.Duration) error {
-	m := &nats.Msg{Subject: b.subject(key), Header: nats.Header{
-		"KV-Operation":      {"PURGE"},
-		jetstream.MsgRollup: {jetstream.MsgRollupSubject},
-	}}
-	_, err := b.publish(ctx, m, expect, markerTTL)
+	_, err := b.publish(ctx, marker(b.subject(key)), expect, markerTTL)
 	if !fault.IsAmbiguous(err) {
 		return err
 	}
@@ -192,6 +192,14 @@ func (b bucket) remove(ctx context.Context, key string, expect uint64, markerTTL
 		return nil
 	}
 	return err
+}
+
+// marker replaces all messages of a subject and says that the key has no value.
+func marker(subject string) *nats.Msg {
+	return &nats.Msg{Subject: subject, Header: nats.Header{
+		"KV-Operation":      {"PURGE"},
+		jetstream.MsgRollup: {jetstream.MsgRollupSubject},
+	}}
 }
 
 // settleTimeout bounds the read that follows a lost answer. It has a clock of
@@ -205,12 +213,17 @@ func (b bucket) readAfter(ctx context.Context, key string) (entry, error) {
 }
 
 func (b bucket) publish(ctx context.Context, m *nats.Msg, expect uint64, ttl time.Duration) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
-	defer cancel()
 	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(expect)}
 	if ttl > 0 {
 		opts = append(opts, jetstream.WithMsgTTL(ttl))
 	}
+	return b.send(ctx, m, opts...)
+}
+
+// send publishes m into the bucket and returns its revision.
+func (b bucket) send(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
 	ack, err := b.js.PublishMsg(ctx, m, opts...)
 	if err != nil {
 		return 0, judgeWrite(err)

@@ -130,7 +130,7 @@ func (b bucket) check(ctx context.Context) error {
 	if err != nil {
 		return judgeRead(err)
 	}
-	if b.name != BucketLeases {
+	if b.name == BucketConnections {
 		return nil
 	}
 	status, err := kv.Status(ctx)

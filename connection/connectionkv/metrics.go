@@ -22,6 +22,10 @@ const (
 	opAcquire      = "acquire"
 	opRenew        = "renew"
 	opRelease      = "release"
+	opEscrowPut    = "escrow_put"
+	opEscrowGet    = "escrow_get"
+	opEscrowDelete = "escrow_delete"
+	opEscrowKeys   = "escrow_keys"
 )
 
 // The outcomes. An answer is any other sentinel of this package, and what is
@@ -33,7 +37,7 @@ const (
 	outcomeError    = "error"
 )
 
-// Metrics counts what the Store does. A nil *Metrics counts nothing.
+// Metrics counts what Store and Escrow do. A nil *Metrics counts nothing.
 type Metrics struct {
 	operations *prometheus.CounterVec
 }
@@ -42,11 +46,12 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "finx_connector_connectionkv_operations_total",
-		Help: "Operations on the KV buckets of connections and leases, by operation and outcome.",
+		Help: "Operations on the KV buckets of connections, leases and escrow, by operation and outcome.",
 	}, []string{"operation", "outcome"})}
 	for _, op := range []string{
 		opGet, opCreate, opUpdate, opDelete, opList, opBindState, opLookupState, opConsumeState, opUnbindState,
 		opAcquire, opRenew, opRelease,
+		opEscrowPut, opEscrowGet, opEscrowDelete, opEscrowKeys,
 	} {
 		for _, outcome := range []string{outcomeOK, outcomeConflict, outcomeAnswer, outcomeError} {
 			m.operations.WithLabelValues(op, outcome)

@@ -23,20 +23,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // makeBuckets makes the buckets empty, as `streams apply` would.
 func makeBuckets(t *testing.T, js jetstream.JetStream, replicas int) {
 	t.Helper()
+	makeBucket(t, js, jetstream.KeyValueConfig{Bucket: connectionkv.BucketConnections, History: 1, Replicas: replicas})
+	makeBucket(t, js, jetstream.KeyValueConfig{Bucket: connectionkv.BucketLeases, History: 1, Replicas: replicas, LimitMarkerTTL: time.Minute})
+}
+
+func makeBucket(t *testing.T, js jetstream.JetStream, c jetstream.KeyValueConfig) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for _, c := range []jetstream.KeyValueConfig{
-		{Bucket: connectionkv.BucketConnections, History: 1, Replicas: replicas},
-		{Bucket: connectionkv.BucketLeases, History: 1, Replicas: replicas, LimitMarkerTTL: time.Minute},
-	} {
-		// A cluster on a busy machine calls a peer offline now and then.
-		natstest.Eventually(t, 20*time.Second, func() bool {
-			_ = js.DeleteKeyValue(ctx, c.Bucket) // left by the test before, or not there
-			_, err := js.CreateKeyValue(ctx, c)
-			return err == nil
-		}, "bucket "+c.Bucket+" made")
-		natstest.WaitStreamLeader(t, js, "KV_"+c.Bucket)
-	}
+	// A cluster on a busy machine calls a peer offline now and then.
+	natstest.Eventually(t, 20*time.Second, func() bool {
+		_ = js.DeleteKeyValue(ctx, c.Bucket) // left by the test before, or not there
+		_, err := js.CreateKeyValue(ctx, c)
+		return err == nil
+	}, "bucket "+c.Bucket+" made")
+	natstest.WaitStreamLeader(t, js, "KV_"+c.Bucket)
 }
 
 func newStore(t *testing.T, js jetstream.JetStream) *connectionkv.Store {

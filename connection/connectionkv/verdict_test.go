@@ -100,7 +100,7 @@ func TestMetricsCountByOutcome(t *testing.T) {
 	if got := testutil.ToFloat64(m.operations.WithLabelValues(opRenew, outcomeAnswer)); got != 2 {
 		t.Errorf("answers counted %v times, want 2", got)
 	}
-	if got := testutil.CollectAndCount(m.operations); got != 12*4 {
-		t.Errorf("%d label pairs, want all 48 made beforehand", got)
+	if got := testutil.CollectAndCount(m.operations); got != 16*4 {
+		t.Errorf("%d label pairs, want all 64 made beforehand", got)
 	}
 }
