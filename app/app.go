@@ -147,7 +147,7 @@ func (p *process) waitForTokens(ctx context.Context) error {
 			p.Logger.WarnContext(ctx, "drain leaves tokens in escrow; the next process brings them home", "connections", n, "since", oldest.String())
 			return nil
 		}
-		p.Logger.ErrorContext(ctx, "drain waits for tokens that Vault has not taken", "connections", n, "nowhere else", exposed, "since", oldest.String(), "error", err)
+		p.Logger.ErrorContext(ctx, "drain waits for tokens that Vault has not taken", "connections", n, "exposed", exposed, "since", oldest.String(), "error", err)
 	}
 }
 

@@ -8,14 +8,17 @@
 //     (no mark, no call: a Vault that takes no writes can never burn a token);
 //  2. one call to finX;
 //  3. the answer is stored before anything else is looked at, and storing is
-//     retried for as long as the process lives;
-//  4. an answer that never came is resolved by reading the secret again and
-//     spending the same value once more: had finX not seen it, it works; had
-//     finX answered somebody else, the secret has moved; otherwise it was lost
-//     already and the outcome is reported as unknown, never silently.
+//     retried without end; a sealed copy in a spool on this host, and in escrow
+//     where all replicas reach it when Vault does not take it, sees to it that
+//     the answer outlives the process;
+//  4. an answer that never came is resolved by reading the secret again, looking
+//     into escrow, and spending the same value once more: had finX not seen it,
+//     it works; had finX answered somebody else, the secret has moved; otherwise
+//     it was lost already and the outcome is reported as unknown, never silently.
 //
 // Check-and-set in Vault is what makes this safe; the lock around it only saves
-// calls.
+// calls. docs/custody.md draws the sequence and numbers every point at which a
+// crash may hit it.
 package custody
 
 import (

@@ -159,7 +159,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 	good := custody.Config{
 		Secrets: r.store, Tokens: r.client, Lock: r.locks.lock, Holder: "h", CallLimit: time.Second, Logger: slog.New(slog.DiscardHandler),
 	}
-	for name, break_ := range map[string]func(*custody.Config){
+	for name, spoil := range map[string]func(*custody.Config){
 		"policy": func(c *custody.Config) { c.Replay = "sometimes" },
 		"escrow": func(c *custody.Config) { c.Escrow = &custody.Escrow{} },
 		"holder": func(c *custody.Config) { c.Holder = "" },
@@ -167,7 +167,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		"lock":   func(c *custody.Config) { c.Lock = nil },
 	} {
 		c := good
-		break_(&c)
+		spoil(&c)
 		if _, err := custody.New(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}

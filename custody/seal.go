@@ -64,7 +64,8 @@ func (k *sealingKey) seal(key string, a answer) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("custody: sealing an answer: %w", err)
 	}
-	return json.Marshal(sealedAnswer{Layout: sealedLayout, Key: k.wrapped, Box: k.aead.Seal(nil, nil, plain, authenticated(key))})
+	box := k.aead.Seal(nil, nil, plain, authenticated(key)) //nolint:gosec // this cipher draws its nonce itself and takes none
+	return json.Marshal(sealedAnswer{Layout: sealedLayout, Key: k.wrapped, Box: box})
 }
 
 func authenticated(key string) []byte { return []byte("finx-connector escrow 1 " + key) }
