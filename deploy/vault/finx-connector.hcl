@@ -1,4 +1,5 @@
-# What finx-connector may do in Vault: its own secrets below one prefix, and nothing else.
+# What finx-connector may do in Vault: its own secrets below one prefix, data keys of one transit
+# key, and nothing else.
 # Replace secret and finx when VAULT_KV_MOUNT or VAULT_KV_PREFIX say otherwise.
 
 # The tokens of each connection, always written with check-and-set.
