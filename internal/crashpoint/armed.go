@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // variable arms points, as a comma list of name=action: FINX_CRASHPOINTS=
@@ -15,6 +16,10 @@ import (
 // time that it is reached, from 1: "refresh.marked#2=kill". Actions are kill
 // (SIGKILL) and stop (SIGSTOP). Each fires once.
 const variable = "FINX_CRASHPOINTS"
+
+// stopWithin is how soon SIGSTOP has reached every thread. A process that is
+// stopped for longer goes on at once when it is continued.
+const stopWithin = time.Second
 
 type armed struct {
 	mu    sync.Mutex
@@ -41,8 +46,10 @@ func Reached(name string) {
 			signal = syscall.SIGSTOP
 		}
 		_ = syscall.Kill(os.Getpid(), signal)
+		// The signal may need a moment; nothing may happen in it.
 		if signal == syscall.SIGKILL {
-			select {} // the signal may need a moment; nothing may happen in it
+			select {}
 		}
+		time.Sleep(stopWithin) //nolint:forbidigo // nothing here can be waited for: this process is not running
 	}
 }
