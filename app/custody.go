@@ -59,6 +59,7 @@ func (p *process) escrow() (*custody.Escrow, error) {
 		return nil, err
 	}
 	e.Bucket = bucket
+	p.health.checks = append(p.health.checks, check{"escrow", bucket.Check})
 	if v.EscrowDir != "" {
 		spool, err := custody.NewSpool(v.EscrowDir)
 		if err != nil {

@@ -96,7 +96,7 @@ func (r *keyring) problem() error {
 // open opens what was kept under key. The verdict GiveUp means that it will
 // never open with the keys there are.
 func (r *keyring) open(ctx context.Context, key string, raw []byte) (answer, error) {
-	outer, err := parseSealed(raw)
+	outer, box, err := parseSealed(raw)
 	if err != nil {
 		return answer{}, err
 	}
@@ -104,7 +104,7 @@ func (r *keyring) open(ctx context.Context, key string, raw []byte) (answer, err
 	current := r.current
 	r.mu.Unlock()
 	if current != nil && current.wrapped == outer.Key {
-		return unseal(current.aead, key, outer.Box)
+		return unseal(current.aead, key, box)
 	}
 	plain, err := r.keys.OpenKey(ctx, outer.Key)
 	if err != nil {
@@ -115,7 +115,7 @@ func (r *keyring) open(ctx context.Context, key string, raw []byte) (answer, err
 	if err != nil {
 		return answer{}, err
 	}
-	return unseal(aead, key, outer.Box)
+	return unseal(aead, key, box)
 }
 
 // StaticKeys are configured keys, for installations without Vault's Transit engine.

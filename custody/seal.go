@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/json"
@@ -32,13 +33,13 @@ func answerOf(s spend, holder string, t finx.Tokens) answer {
 // opened by a newer release.
 const sealedLayout = 1
 
-// sealedAnswer is what is kept. Box is AES-256-GCM with its nonce in front; the
-// key under which it is kept is authenticated with it, so that a copy under
-// another connection's key does not open.
+// sealedAnswer is the line of JSON that what is kept begins with. Behind its
+// newline comes the box: AES-256-GCM with its nonce in front, as bytes, because
+// the whole must fit into one message. The key under which it is kept is
+// authenticated with it, so that a copy under another connection's key does not open.
 type sealedAnswer struct {
 	Layout int    `json:"v"`
 	Key    string `json:"key"` // wrapped data key
-	Box    []byte `json:"box"`
 }
 
 // boxed is what is inside. Bytes, because a token need not be UTF-8.
@@ -65,7 +66,8 @@ func (k *sealingKey) seal(key string, a answer) ([]byte, error) {
 		return nil, fmt.Errorf("custody: sealing an answer: %w", err)
 	}
 	box := k.aead.Seal(nil, nil, plain, authenticated(key)) //nolint:gosec // this cipher draws its nonce itself and takes none
-	return json.Marshal(sealedAnswer{Layout: sealedLayout, Key: k.wrapped, Box: box})
+	line, err := json.Marshal(sealedAnswer{Layout: sealedLayout, Key: k.wrapped})
+	return append(append(line, '\n'), box...), err
 }
 
 func authenticated(key string) []byte { return []byte("finx-connector escrow 1 " + key) }
@@ -82,16 +84,16 @@ func newAEAD(plain []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// parseSealed reads the outer form of what is kept.
-func parseSealed(raw []byte) (sealedAnswer, error) {
-	var outer sealedAnswer
-	if err := json.Unmarshal(raw, &outer); err != nil {
-		return outer, unopenable(errors.New("it is no sealed answer"))
+// parseSealed takes apart what is kept.
+func parseSealed(raw []byte) (outer sealedAnswer, box []byte, err error) {
+	line, box, _ := bytes.Cut(raw, []byte{'\n'})
+	if err := json.Unmarshal(line, &outer); err != nil {
+		return outer, nil, unopenable(errors.New("it is no sealed answer"))
 	}
 	if outer.Layout > sealedLayout {
-		return outer, unopenable(fmt.Errorf("its layout %d is newer than this program, which knows %d", outer.Layout, sealedLayout))
+		return outer, nil, unopenable(fmt.Errorf("its layout %d is newer than this program, which knows %d", outer.Layout, sealedLayout))
 	}
-	return outer, nil
+	return outer, box, nil
 }
 
 // unseal opens what was kept under key.
