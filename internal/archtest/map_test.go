@@ -56,6 +56,7 @@ var arrows = map[string][]string{
 	"finx/finxtest":                            {"internal/secret"},
 	"vaultstore/vaultstoretest":                {"vaultstore", "internal/fault", "internal/secret"},
 	"connection/connectionkv/connectionkvtest": {"connection", "connection/connectionkv", "internal/fault"},
+	"publisher/publishertest":                  {"events", "internal/fault"},
 	"internal/natstest":                        {},
 	"internal/vaultdev":                        {},
 	"internal/vaulttest":                       {"internal/vaultdev"},

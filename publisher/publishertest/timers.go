@@ -2,6 +2,7 @@ package publishertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -120,7 +121,7 @@ func (s *Timers) fire(w *waiting, e events.Envelope) {
 // CancelSchedule is that of publisher.Publisher.
 func (s *Timers) CancelSchedule(ctx context.Context, connectionID string) (int, error) {
 	if !events.IsUUID(connectionID) {
-		return 0, fault.Permanent(fault.Malformed, fmt.Errorf("publishertest: cancelling timers: the connection id is no UUID"))
+		return 0, fault.Permanent(fault.Malformed, errors.New("publishertest: cancelling timers: the connection id is no UUID"))
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, fault.Transient(fault.NATS, fmt.Errorf("publishertest: cancelling timers: %w", err))
