@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ func startKeeper(ctx context.Context, c config, p *printer) (keeper, error) {
 	return keeper{store: vaultstoretest.NewMemory(), stop: func() {}}, nil
 }
 
+// escrowKey is the default of VAULT_TRANSIT_KEY.
+const escrowKey = "finx-escrow"
+
 // startVault builds the Vault core, which takes minutes once a machine, and
 // starts it with raft storage and the Transit engine.
 func startVault(ctx context.Context, c config, p *printer) (keeper, error) {
@@ -52,6 +56,9 @@ func startVault(ctx context.Context, c config, p *printer) (keeper, error) {
 	proc, err := vaultdev.Start(ctx, binary, "-listen", "127.0.0.1:0", "-storage", "raft", "-path", filepath.Join(c.state, "vault"))
 	if err != nil {
 		return keeper{}, fmt.Errorf("starting the Vault core: %w", err)
+	}
+	if err := proc.TransitKey(ctx, escrowKey); err != nil {
+		return keeper{}, errors.Join(err, proc.Stop())
 	}
 	p.stepf("secrets: Vault is unsealed at %s", proc.Addr)
 	return keeper{

@@ -62,6 +62,14 @@ func TestStartServesUntilStopped(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("health: %s", resp.Status)
 	}
+	for range 2 { // the second time it is there
+		if err := p.TransitKey(t.Context(), "escrow"); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := p.TransitKey(t.Context(), "../mounts/x"); err == nil {
+		t.Error("a path was taken for a name")
+	}
 	for range 2 {
 		if err := p.Stop(); err != nil {
 			t.Error(err)
