@@ -40,7 +40,7 @@ type Record struct {
 	EstablishedBy     string    `json:"established_by,omitempty"`     // SHA-256 of the code whose tokens are in custody, or the mark of a renewal without one
 	SettledBy         []string  `json:"settled_by,omitempty"`         // the same for every callback whose end is known, newest first
 	RenewalState      string    `json:"renewal_state,omitempty"`      // the state parameter of the renewal link that is out
-	KeepAliveAt       time.Time `json:"keep_alive_at,omitzero"`       // what the keep-alive timer was last set to after a success; zero = there is none
+	KeepAliveAt       time.Time `json:"keep_alive_at,omitzero"`       // what the keep-alive timer is set to; zero = there is none
 	ExpiringTold      time.Time `json:"expiring_told,omitzero"`       // the end of the refresh token that was warned of, so that it is said once
 	LastError         *Problem  `json:"last_error,omitempty"`
 

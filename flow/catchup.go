@@ -46,7 +46,6 @@ func (f *Flow) CatchUp(ctx context.Context) error {
 	defer release()
 	for {
 		list, more, err := f.overdue(held, catchUpKeep)
-		f.surveyed.Store(true)
 		run := &catchUp{Flow: f, slots: make(chan struct{}, catchUpWidth)}
 		if runErr := run.all(held, list); runErr != nil || err != nil || !more {
 			return errors.Join(runErr, err)
@@ -110,12 +109,15 @@ func (c *catchUp) all(ctx context.Context, list []overdueConnection) error {
 			return fmt.Errorf("flow: catching up: %w", context.Cause(ctx))
 		}
 		job, err := c.next(ctx, one.id)
-		c.ended(err)
+		c.surveyed.Store(true) // the most urgent one has its permit; timers may wait for theirs
+		if job == nil {
+			c.ended(err)
+			<-c.slots
+		}
 		if err := c.stopped(); err != nil {
 			return err
 		}
 		if job == nil {
-			<-c.slots
 			continue
 		}
 		work.Go(func() {

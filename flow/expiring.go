@@ -18,8 +18,15 @@ import (
 // A token that finX answers for and keeps is warned of too. finX documents 90
 // days at most and a replacement at every use, so one that is not replaced may
 // well end on its day, and a warning too many costs less than a bank access.
-func (f *Flow) warn(ctx context.Context, cause events.Cause, rec connection.Record, rev uint64, ends time.Time) error {
-	if !f.Background.isNews(rec, ends) {
+func (f *Flow) warn(ctx context.Context, cause events.Cause, id string, ends time.Time) error {
+	if time.Until(ends) > f.Background.Notice {
+		return nil
+	}
+	rec, rev, err := f.Records.Get(ctx, id)
+	if err != nil {
+		return fmt.Errorf("flow: reading the connection again: %w", err)
+	}
+	if rec.State != connection.Established || time.Until(ends) <= 0 || rec.ExpiringTold.Equal(ends) {
 		return nil
 	}
 	link, err := f.linkIfAny(ctx, rec, rev)
@@ -39,12 +46,6 @@ func (f *Flow) warn(ctx context.Context, cause events.Cause, rec connection.Reco
 		r.ExpiringTold = ends.UTC()
 		return r, nil
 	})
-}
-
-// isNews reports whether it is time to say when the refresh token ends.
-func (b *Background) isNews(rec connection.Record, ends time.Time) bool {
-	left := time.Until(ends)
-	return rec.State == connection.Established && left > 0 && left <= b.Notice && !rec.ExpiringTold.Equal(ends)
 }
 
 // linkIfAny is renewalLink for news that cannot wait: whoever warns that finX

@@ -130,6 +130,7 @@ type Flow struct {
 	// surveyed is set once this process knows what is overdue, or that another
 	// replica is seeing to it.
 	surveyed atomic.Bool
+	began    time.Time
 	sweepPos sweepPos
 }
 
@@ -141,7 +142,7 @@ func New(c Config) (*Flow, error) {
 	if c.PageSize < 1 || c.SyncInterval <= 0 || c.CodeLifetime <= 0 {
 		return nil, errors.New("flow: page size, sync interval and code lifetime must be positive")
 	}
-	f := &Flow{Config: c}
+	f := &Flow{Config: c, began: time.Now()}
 	if c.Background != nil {
 		if err := c.Background.check(); err != nil {
 			return nil, err

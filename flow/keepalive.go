@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -86,18 +85,19 @@ func (b *Background) after(id string, obtained, now time.Time) time.Time {
 	return now.Add(max(timerFloor, min(keptPause, b.Lead/10)))
 }
 
-// again is when a rotation that failed is tried again: when finX says, else
-// the sooner the less time is left, but every half hour at least.
+// again is when a rotation that failed is tried again: the sooner the less time
+// is left, but every half hour at least, and never before finX says.
 func (b *Background) again(rec connection.Record, now time.Time, failure error) time.Time {
-	if until, ok := fault.Until(failure); ok {
-		return later(until, now.Add(timerFloor))
-	}
 	left := b.endsAt(rec.RefreshObtainedAt).Sub(now)
 	if left <= 0 {
 		left = b.Lead // nothing is saved by haste any more
 	}
 	pause := min(max(left/retryShare, timerFloor), retryPause)
-	return now.Add(pause + time.Duration(spread(rec.ID)*float64(pause)/4))
+	at := now.Add(pause + time.Duration(spread(rec.ID)*float64(pause)/4))
+	if until, ok := fault.Until(failure); ok {
+		return later(at, until)
+	}
+	return at
 }
 
 func later(a, b time.Time) time.Time {
@@ -162,15 +162,15 @@ func (f *Flow) rotate(ctx context.Context, cause events.Cause, rec connection.Re
 			return nil, nil
 		}
 		// The outcome is kept in custody: the next try tells without asking finX.
-		return err, f.keepTrying(ctx, rec, err)
+		return err, f.keepTrying(ctx, rec, rev, err)
 	}
-	if err := f.keepTrying(ctx, rec, failed); err != nil {
+	if err := f.keepTrying(ctx, rec, rev, failed); err != nil {
 		return failed, err
 	}
 	if _, busy := fault.Until(failed); busy && fault.DependencyOf(failed) == "" {
 		return failed, nil // somebody else is at it
 	}
-	return failed, f.warn(ctx, cause, rec, rev, b.endsAt(rec.RefreshObtainedAt))
+	return failed, f.warn(ctx, cause, rec.ID, b.endsAt(rec.RefreshObtainedAt))
 }
 
 // keptAlive sets the next timer and writes down what is known of the token now.
@@ -182,34 +182,44 @@ func (f *Flow) keptAlive(ctx context.Context, cause events.Cause, rec connection
 	if err := f.setKeepAlive(ctx, rec.ID, next); err != nil {
 		return err
 	}
-	err := f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
-		if r.State == connection.Established && r.EstablishedBy == rec.EstablishedBy {
-			r.RefreshObtainedAt, r.KeepAliveAt = later(r.RefreshObtainedAt, obtained), next
-		}
-		return r, nil
+	err := f.editKeepAlive(ctx, rec, rev, func(r connection.Record) connection.Record {
+		r.RefreshObtainedAt, r.KeepAliveAt = later(r.RefreshObtainedAt, obtained), next
+		return r
 	})
 	if err != nil {
 		return err
 	}
-	ends := b.endsAt(obtained)
-	if !b.isNews(rec, ends) {
-		return nil
-	}
-	if rec, rev, err = f.Records.Get(ctx, rec.ID); err != nil {
-		return fmt.Errorf("flow: reading the connection again: %w", err)
-	}
-	return f.warn(ctx, cause, rec, rev, ends)
+	return f.warn(ctx, cause, rec.ID, b.endsAt(obtained))
 }
 
 // keepTrying sets the timer for another try. Waiting for finX or Vault holds no
 // slot and ends in no dead letter: a keep-alive is never given up.
-func (f *Flow) keepTrying(ctx context.Context, rec connection.Record, failure error) error {
-	at := f.Background.again(rec, time.Now(), failure)
+func (f *Flow) keepTrying(ctx context.Context, rec connection.Record, rev uint64, failure error) error {
+	at := f.Background.again(rec, time.Now(), failure).UTC()
 	if err := f.setKeepAlive(ctx, rec.ID, at); err != nil {
 		return err
 	}
-	if !errors.Is(failure, errCrowded) {
-		f.Logger.WarnContext(ctx, "refresh token not rotated yet", "connection_id", rec.ID, "again_at", at.UTC(), "error", failure)
-	}
-	return nil
+	f.Logger.WarnContext(ctx, "refresh token not rotated yet", "connection_id", rec.ID, "again_at", at, "error", failure)
+	return f.editKeepAlive(ctx, rec, rev, func(r connection.Record) connection.Record {
+		r.KeepAliveAt = at
+		return r
+	})
+}
+
+// standBack sets the timer for another try because more urgent connections are
+// first. The record goes on saying that this one is overdue, so that CatchUp
+// finds it.
+func (f *Flow) standBack(ctx context.Context, rec connection.Record) error {
+	return f.setKeepAlive(ctx, rec.ID, f.Background.again(rec, time.Now(), nil))
+}
+
+// editKeepAlive writes a change of the keep-alive unless the tokens that it is
+// about are not in force any more.
+func (f *Flow) editKeepAlive(ctx context.Context, rec connection.Record, rev uint64, change func(connection.Record) connection.Record) error {
+	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
+		if r.State == connection.Established && r.EstablishedBy == rec.EstablishedBy {
+			r = change(r)
+		}
+		return r, nil
+	})
 }

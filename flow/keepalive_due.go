@@ -51,12 +51,12 @@ func (f *Flow) KeepAliveDue(ctx context.Context, e events.Envelope, in events.Ke
 	if !b.isDue(rec, now) {
 		return f.restartKeepAlive(ctx, rec, rev)
 	}
-	if f.isBacklog(rec, now) {
-		return f.keepTrying(ctx, rec, errCrowded)
+	if !f.knowsBacklog() {
+		return f.standBack(ctx, rec)
 	}
 	err = f.permits.take(ctx, b.urgency(rec, now), patience)
 	if errors.Is(err, errCrowded) {
-		return f.keepTrying(ctx, rec, err)
+		return f.standBack(ctx, rec)
 	}
 	if err != nil {
 		return fmt.Errorf("flow: waiting for the turn of the keep-alive: %w", err)
@@ -72,18 +72,18 @@ func (f *Flow) restartKeepAlive(ctx context.Context, rec connection.Record, rev 
 	if err := f.setKeepAlive(ctx, rec.ID, at); err != nil {
 		return err
 	}
-	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
-		if r.State == connection.Established && r.EstablishedBy == rec.EstablishedBy {
-			r.KeepAliveAt = at
-		}
-		return r, nil
+	return f.editKeepAlive(ctx, rec, rev, func(r connection.Record) connection.Record {
+		r.KeepAliveAt = at
+		return r
 	})
 }
 
-// isBacklog reports whether a timer is so late that the service must have been
-// down, while this process does not know yet what else is overdue. The broker
-// fires overdue timers in an order of its own; CatchUp knows the right one.
-func (f *Flow) isBacklog(rec connection.Record, now time.Time) bool {
-	b := f.Background
-	return !f.surveyed.Load() && now.Sub(b.dueAt(rec)) > b.margin(rec.ID)/4
+// knowsBacklog reports whether this process may rotate. After a time without the
+// service the broker fires overdue timers in an order of its own; only CatchUp
+// knows the right one, so it comes first. It is not waited for without end.
+func (f *Flow) knowsBacklog() bool {
+	return f.surveyed.Load() || time.Since(f.began) > surveyWithin
 }
+
+// surveyWithin is how long after the start due timers wait for CatchUp.
+const surveyWithin = time.Hour

@@ -1,0 +1,383 @@
+package flow_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/finx-connector/finx-connector/connection"
+	"github.com/finx-connector/finx-connector/connection/connectionkv/connectionkvtest"
+	"github.com/finx-connector/finx-connector/custody"
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/finx/finxtest"
+	"github.com/finx-connector/finx-connector/flow"
+	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/secret"
+	"github.com/finx-connector/finx-connector/publisher/publishertest"
+	"github.com/finx-connector/finx-connector/vaultstore"
+	"github.com/finx-connector/finx-connector/vaultstore/vaultstoretest"
+)
+
+const (
+	day      = 24 * time.Hour
+	lifetime = 90 * day
+	lead     = 30 * day
+	notice   = 7 * day
+	rate     = 5.0
+)
+
+// world is the handlers, finX, timers and stores without a socket, for tests
+// under testing/synctest, where months take a moment.
+type world struct {
+	*flow.Flow
+	t       *testing.T
+	sandbox *finxtest.Sandbox
+	wire    *wire
+	records *connectionkvtest.Memory
+	secrets *vaultstoretest.Memory
+	timers  *publishertest.Timers
+	bus     *memoryBus
+	cfg     flow.Config
+	// slots are those of the lane that handles due timers.
+	slots chan struct{}
+	// syncs has sync requests handled; else they are only counted.
+	syncs bool
+	due   int // timers handled
+	// sealed makes the store of tokens refuse everything.
+	sealed atomic.Bool
+	mu     sync.Mutex
+
+	// timersOnly runs no upkeep beyond the first catch-up, which spares a test the
+	// walks of months.
+	timersOnly bool
+	upkeep     sync.WaitGroup
+	end        func() // of the upkeep
+}
+
+func newWorld(t *testing.T, o finxtest.Options, change ...func(*world)) *world {
+	t.Helper()
+	w := &world{
+		t: t, records: connectionkvtest.NewMemory(), secrets: vaultstoretest.NewMemory(),
+		timers: publishertest.NewTimers(), slots: make(chan struct{}, 8), end: func() {},
+	}
+	w.sandbox = finxtest.New(o)
+	w.wire = &wire{host: w.sandbox}
+	w.bus = &memoryBus{world: w}
+	bank, err := finx.New(finx.Config{
+		BaseURL: "http://finx.test", ClientID: "sandbox", ClientSecret: secret.New("sandbox-secret"),
+		RetryBudget: -1, Transport: w.wire,
+	})
+	w.must(err)
+	lock, logger := &locks{}, slog.New(slog.DiscardHandler)
+	keeper, err := custody.New(custody.Config{
+		Secrets: sealable{w.secrets, &w.sealed}, Tokens: bank, Lock: lock.take, Holder: "test", CallLimit: 5 * time.Second,
+		RefreshSkew: time.Minute, Logger: logger,
+	})
+	w.must(err)
+	w.cfg = flow.Config{
+		Records: w.records, States: w.records, Links: bank, Data: bank, Tokens: keeper, Bus: w.bus, Lock: lock.take,
+		CodeLifetime: time.Hour, SyncInterval: 6 * time.Hour, Overlap: 240 * time.Hour, SinceType: "booked", PageSize: 50, Logger: logger,
+		Background: &flow.Background{
+			Keeping: keeper, Timers: w.timers, Catalogue: w.records, Inventory: w.secrets,
+			Lifetime: lifetime, Lead: lead, Notice: notice, Rate: rate, SweepRate: 100,
+		},
+	}
+	for _, f := range change {
+		f(w)
+	}
+	w.start()
+	return w
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// start begins the service, as a new process would: with nothing but what is stored.
+func (w *world) start() {
+	w.t.Helper()
+	var err error
+	w.Flow, err = flow.New(w.cfg)
+	w.must(err)
+	w.timers.OnDue(func(_ string, e events.Envelope) { w.deliver(e) })
+	if w.timersOnly {
+		w.must(w.CatchUp(w.t.Context()))
+		return
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.upkeep.Go(func() { w.Upkeep(ctx) })
+	w.end = func() { cancel(); w.upkeep.Wait() }
+	w.t.Cleanup(cancel)
+}
+
+// stop ends the service: what comes due waits in its stream, and the broker will
+// hand it over in an order that has nothing to do with its times.
+func (w *world) stop() (restart func()) {
+	w.end()
+	var mu sync.Mutex
+	var waiting []events.Envelope
+	w.timers.OnDue(func(_ string, e events.Envelope) {
+		mu.Lock()
+		defer mu.Unlock()
+		waiting = append(waiting, e)
+	})
+	return func() {
+		w.start()
+		mu.Lock()
+		defer mu.Unlock()
+		rand.New(rand.NewPCG(1, 2)).Shuffle(len(waiting), func(i, j int) { waiting[i], waiting[j] = waiting[j], waiting[i] })
+		for _, e := range waiting {
+			go w.deliver(e)
+		}
+	}
+}
+
+// deliver handles a due timer as the lane does: when a slot is free, and again
+// after an error.
+func (w *world) deliver(e events.Envelope) {
+	for attempt := 1; ; attempt++ {
+		w.slots <- struct{}{}
+		err := w.handle(e)
+		<-w.slots
+		if err == nil {
+			return
+		}
+		if attempt == 20 {
+			w.t.Errorf("a due timer would be a dead letter: %v", err)
+			return
+		}
+		time.Sleep(5 * time.Second)
+	}
+}
+
+func (w *world) handle(e events.Envelope) error {
+	w.mu.Lock()
+	w.due++
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	if e.Type == events.TypeKeepAliveDue {
+		in, err := events.DecodeKeepAliveDue(e)
+		w.must(err)
+		return w.KeepAliveDue(ctx, e, in)
+	}
+	in, err := events.DecodeSyncRequested(e)
+	w.must(err)
+	return w.TimerDue(ctx, e, in)
+}
+
+// connect takes a user all the way to an established connection.
+func (w *world) connect(user string) connection.Record {
+	w.t.Helper()
+	e := event("connect-" + user)
+	in := events.ConnectRequested{UserID: user, RedirectURI: redirectURI, State: "state-" + user}
+	w.must(w.ConnectRequested(w.t.Context(), e, in))
+	all := w.bus.all(events.TypeWidgetLinkCreated)
+	w.must(w.CallbackReceived(w.t.Context(), event("callback-"+user), w.approve(all[len(all)-1])))
+	return w.record(events.ConnectionID(e))
+}
+
+// approve plays the user at the link of an event.
+func (w *world) approve(o events.Output) events.CallbackReceived {
+	w.t.Helper()
+	var data struct {
+		Location string `json:"location"`
+	}
+	w.must(json.Unmarshal(o.Data, &data))
+	back, err := w.sandbox.Approve(data.Location)
+	w.must(err)
+	q := back.Query()
+	return events.CallbackReceived{State: q.Get("state"), Success: true, Code: secret.New(q.Get("code"))}
+}
+
+func (w *world) record(id string) connection.Record {
+	w.t.Helper()
+	rec, _, err := w.records.Get(context.Background(), id) //nolint:usetesting // also asked after the test's context has ended
+	w.must(err)
+	return rec
+}
+
+// sealable is a Vault that can be sealed.
+type sealable struct {
+	*vaultstoretest.Memory
+	sealed *atomic.Bool
+}
+
+var errSealed = fault.Transient(fault.Vault, errors.New("vault is sealed"))
+
+func (s sealable) Get(ctx context.Context, id string) (vaultstore.Record, vaultstore.Version, error) {
+	if s.sealed.Load() {
+		return vaultstore.Record{}, 0, errSealed
+	}
+	return s.Memory.Get(ctx, id)
+}
+
+func (s sealable) Put(ctx context.Context, id string, r vaultstore.Record, cas vaultstore.Version) (vaultstore.Version, error) {
+	if s.sealed.Load() {
+		return 0, errSealed
+	}
+	return s.Memory.Put(ctx, id, r, cas)
+}
+
+// wire brings requests to a handler in this process.
+type wire struct {
+	host http.Handler
+
+	mu    sync.Mutex
+	down  bool
+	vain  int // calls while down
+	spent []spent
+}
+
+// spent is one refresh token on its way to finX.
+type spent struct {
+	at     time.Time
+	token  string
+	status int
+}
+
+var errNoRoute = errors.New("dial tcp: no route to host")
+
+// RoundTrip is http.RoundTripper's.
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	var body []byte
+	if req.Body != nil {
+		defer req.Body.Close()
+		var err error
+		if body, err = io.ReadAll(req.Body); err != nil {
+			return nil, err
+		}
+	}
+	if w.isDown() {
+		if trace := httptrace.ContextClientTrace(req.Context()); trace != nil && trace.GetConn != nil {
+			trace.GetConn(req.URL.Host) // but never WroteHeaders: nothing was sent
+		}
+		return nil, errNoRoute
+	}
+	inner := httptest.NewRequestWithContext(req.Context(), req.Method, req.URL.String(), bytes.NewReader(body))
+	inner.Header = req.Header
+	answer := httptest.NewRecorder()
+	w.host.ServeHTTP(answer, inner)
+	w.note(req, body, answer.Code)
+	resp := answer.Result()
+	resp.Request = req
+	return resp, nil
+}
+
+func (w *wire) note(req *http.Request, body []byte, status int) {
+	var grant struct {
+		RefreshToken string `json:"refresh_token"`
+	}
+	if !strings.HasSuffix(req.URL.Path, "/auth/token") || json.Unmarshal(body, &grant) != nil || grant.RefreshToken == "" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.spent = append(w.spent, spent{time.Now(), grant.RefreshToken, status})
+}
+
+func (w *wire) isDown() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down {
+		w.vain++
+	}
+	return w.down
+}
+
+// refusals returns how many calls there were while finX was away.
+func (w *wire) refusals() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.vain
+}
+
+func (w *wire) cut(down bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down = down
+}
+
+// refreshes returns the refresh tokens that were spent.
+func (w *wire) refreshes() []spent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]spent(nil), w.spent...)
+}
+
+// memoryBus keeps what is published.
+type memoryBus struct {
+	*world
+
+	mu        sync.Mutex
+	published []events.Output
+	requests  int
+}
+
+func (b *memoryBus) Publish(_ context.Context, o events.Output) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.published = append(b.published, o)
+	return nil
+}
+
+func (b *memoryBus) RequestSync(_ context.Context, id string, _ time.Time, _ events.Cause, in events.SyncRequested) error {
+	b.mu.Lock()
+	b.requests++
+	b.mu.Unlock()
+	if b.syncs {
+		go func() {
+			if err := b.SyncRequested(b.t.Context(), event(id), in); err != nil {
+				b.t.Error(err)
+			}
+		}()
+	}
+	return nil
+}
+
+func (b *memoryBus) ScheduleSync(ctx context.Context, id string, at time.Time, in events.SyncRequested) error {
+	return b.timers.ScheduleSync(ctx, id, at, in)
+}
+
+func (b *memoryBus) NewFetch(flow.FetchMeta) flow.Parts { return &memoryParts{} }
+
+// all returns the published events of a type, repetitions too.
+func (b *memoryBus) all(typ string) []events.Output {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []events.Output
+	for _, o := range b.published {
+		if o.Type == typ {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// memoryParts counts what a fetch brings.
+type memoryParts struct{ account events.AccountFetched }
+
+func (p *memoryParts) StartAccount(h flow.AccountHead) {
+	p.account = events.AccountFetched{AccountID: h.ID, Parts: 1}
+}
+func (p *memoryParts) Add(context.Context, []byte) error { p.account.Transactions++; return nil }
+func (p *memoryParts) FinishAccount(context.Context) (events.AccountFetched, error) {
+	return p.account, nil
+}
+func (p *memoryParts) EventIDs() []string { return nil }
