@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 )
+
+const transitTimeout = 10 * time.Second
 
 // TransitKey makes a key of that name in the Transit engine, which the server
 // has mounted at transit. One that is there already is left alone.
@@ -14,7 +17,8 @@ func (p *Process) TransitKey(ctx context.Context, name string) error {
 		return fmt.Errorf("vaultdev: making a transit key: %w", err)
 	}
 	req.Header.Set("X-Vault-Token", p.Token)
-	resp, err := http.DefaultClient.Do(req)
+	client := &http.Client{Timeout: transitTimeout}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("vaultdev: making a transit key: %w", err)
 	}
