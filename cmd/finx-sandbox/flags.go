@@ -94,6 +94,7 @@ func parse(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 }
 
 func tokenFlags(fs *flag.FlagSet, o *finxtest.Options) {
+	fs.DurationVar(&o.CodeGrace, "code-grace", 0, "how long an exchanged code answers with the same pair again; 0, as RFC 6749 wants it: not at all")
 	fs.DurationVar(&o.Grace, "grace", 0, "how long a rotated refresh token answers with the same pair again; 0: not at all")
 	fs.BoolVar(&o.RevokeOnReuse, "revoke-on-reuse", false, "a reused refresh token revokes all that came of its code")
 	fs.BoolVar(&o.KeepRefreshToken, "keep-refresh-token", false, "refresh answers carry no new refresh token")

@@ -100,6 +100,7 @@ func (s *Sandbox) lookupBearer(token string) (g bearerGrant, why string) {
 	case !s.now().Before(t.expires):
 		return g, "The access token expired"
 	}
+	t.family.received()
 	return bearerGrant{user: s.userOf(t.family.userID), scope: strings.Fields(t.family.scope)}, ""
 }
 

@@ -52,6 +52,10 @@ type Options struct {
 	// Grace is how long a rotated refresh token still answers, with the same
 	// pair again. 0: it is dead at once.
 	Grace time.Duration
+	// CodeGrace is how long an exchanged code still answers, with the same pair
+	// again, until one of its tokens is used. RFC 6749 wants 0: a second use is
+	// refused and revokes. Some hosts are kinder to clients that lost the answer.
+	CodeGrace time.Duration
 	// RevokeOnReuse makes the use of a dead refresh token revoke every token of
 	// its family. A reused code always does (RFC 6749 §10.5).
 	RevokeOnReuse bool

@@ -18,6 +18,7 @@ func (o Options) Validate() error {
 		notNegative("ConsentLifetime", o.ConsentLifetime),
 		notNegative("SyncEvery", o.SyncEvery),
 		notNegative("Grace", o.Grace),
+		notNegative("CodeGrace", o.CodeGrace),
 		notNegative("RetryAfter", o.RetryAfter),
 		notNegative("RatePerSecond", o.RatePerSecond),
 		notNegative("RateBurst", o.RateBurst),

@@ -13,7 +13,7 @@ type Stats struct {
 	CodesReused    int `json:"codes_reused"`
 	CodesExpired   int `json:"codes_expired"`
 	// Refreshes counts every accepted refresh; Rotations those that made a new
-	// refresh token, GraceAnswers those that got the same pair again.
+	// refresh token, GraceAnswers those that got the same pair again, of codes too.
 	Refreshes       int `json:"refreshes"`
 	Rotations       int `json:"rotations"`
 	GraceAnswers    int `json:"grace_answers"`

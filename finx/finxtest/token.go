@@ -82,6 +82,9 @@ func (s *Sandbox) exchange(req tokenRequest) (pair, bool) {
 	switch {
 	case !known:
 		return pair{}, false
+	case c.pair != nil && s.now().Before(c.exchangedAt.Add(s.opts.CodeGrace)):
+		s.stats.GraceAnswers++
+		return *c.pair, true
 	case c.family != nil:
 		s.stats.CodesReused++
 		s.revokeFamily(c.family)
@@ -98,6 +101,9 @@ func (s *Sandbox) exchange(req tokenRequest) (pair, bool) {
 	p.access, p.accessExpires = s.newAccess(c.family)
 	if slices.Contains(strings.Fields(p.scope), "offline") {
 		p.refresh = s.newRefresh(c.family, nil)
+	}
+	if s.opts.CodeGrace > 0 {
+		c.pair, c.exchangedAt, c.family.code = &p, s.now(), c
 	}
 	return p, true
 }
@@ -126,6 +132,7 @@ func (s *Sandbox) refresh(token string) (pair, bool) {
 		return pair{}, false
 	}
 	s.stats.Refreshes++
+	e.family.received()
 	p := pair{scope: e.family.scope}
 	p.access, p.accessExpires = s.newAccess(e.family)
 	if s.opts.KeepRefreshToken {

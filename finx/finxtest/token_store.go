@@ -7,6 +7,14 @@ import "time"
 type family struct {
 	userID, scope string
 	revoked       bool
+	code          *codeEntry // that may be asked for again; nil once a token was used
+}
+
+// received notes that the client has the tokens it was given for its code.
+func (f *family) received() {
+	if f.code != nil {
+		f.code.pair, f.code = nil, nil
+	}
 }
 
 // codeEntry is an authorization code.
@@ -14,6 +22,8 @@ type codeEntry struct {
 	userID, redirectURI string
 	expires             time.Time
 	family              *family // set by the exchange
+	exchangedAt         time.Time
+	pair                *pair // what the exchange answered; nil once it cannot be asked for again
 }
 
 // accessEntry is an access token.

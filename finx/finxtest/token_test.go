@@ -79,6 +79,29 @@ func TestReuseRevokesTheFamily(t *testing.T) {
 	}
 }
 
+func TestCodeGraceLastsUntilATokenIsUsed(t *testing.T) {
+	s, c := start(t, Options{CodeGrace: time.Minute})
+	late, refreshed, fetched := c.connect(s, "u1"), c.connect(s, "u2"), c.connect(s, "u3")
+	for _, code := range []string{late, refreshed, fetched} {
+		first := c.tokens(exchangeBody(code))
+		if again := c.tokens(exchangeBody(code)); again.AccessToken != first.AccessToken || again.RefreshToken != first.RefreshToken {
+			t.Fatal("grace gave another pair")
+		}
+		switch code {
+		case late:
+			s.Advance(time.Minute)
+		case refreshed:
+			c.tokens(refreshBody(first.RefreshToken))
+		case fetched:
+			c.alive(first.AccessToken)
+		}
+		c.refused(exchangeBody(code))
+	}
+	if st := s.Stats(); st.CodesExchanged != 3 || st.GraceAnswers != 3 || st.CodesReused != 3 || st.FamiliesRevoked != 3 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
 func TestGraceAnswersTheSamePair(t *testing.T) {
 	s, c := start(t, Options{Grace: time.Minute, RevokeOnReuse: true})
 	first := c.login(s, "u1")
