@@ -60,7 +60,7 @@ func TestCallbackEstablishesOnce(t *testing.T) {
 
 // Whatever step dies, the next delivery finishes the job under the same ids.
 func TestCallbackSurvivesACrashAtEveryStep(t *testing.T) {
-	for _, step := range []string{events.TypeConnectionEstablished, "sync"} {
+	for _, step := range []string{events.TypeConnectionEstablished, "keepalive", "sync"} {
 		t.Run(step, func(t *testing.T) {
 			r := newRig(t, finxtest.Options{})
 			rec, link := r.connect("connect-1", "state-1")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"testing"
 
@@ -75,6 +76,11 @@ func (r *rig) renew() events.CallbackReceived {
 	r.must(json.Unmarshal(all[len(all)-1].Data, &data))
 	back, err := r.sandbox.Approve(data.Location)
 	r.must(err)
+	return callbackOf(back)
+}
+
+// callbackOf is what upstream makes of the address that the user comes back to.
+func callbackOf(back *url.URL) events.CallbackReceived {
 	q := back.Query()
 	return events.CallbackReceived{State: q.Get("state"), Success: q.Get("success") == "true", Code: secret.New(q.Get("code"))}
 }
@@ -127,7 +133,7 @@ func TestARenewalNeedsNoCode(t *testing.T) {
 
 // Whatever step dies, the next delivery finishes the job under the same ids.
 func TestARenewalSurvivesACrashAtEveryStep(t *testing.T) {
-	for _, step := range []string{events.TypeConnectionEstablished, "sync"} {
+	for _, step := range []string{events.TypeConnectionEstablished, "keepalive", "sync"} {
 		t.Run(step, func(t *testing.T) {
 			l := newRenewal(t)
 			l.lose("sync-2")

@@ -42,6 +42,8 @@ type rig struct {
 	secrets *vaultstoretest.Memory
 	bus     *moodyBus
 	js      jetstream.JetStream
+	cfg     flow.Config
+	bank    *finx.Client
 }
 
 func newRig(t *testing.T, o finxtest.Options, change ...func(*flow.Config)) *rig {
@@ -71,9 +73,14 @@ func newRig(t *testing.T, o finxtest.Options, change ...func(*flow.Config)) *rig
 		Records: r.records, States: r.records, Links: bank, Data: bank, Tokens: keeper, Bus: r.bus, Lock: lock.take,
 		CodeLifetime: time.Hour, SyncInterval: 6 * time.Hour, Overlap: 240 * time.Hour, SinceType: "booked", PageSize: 50, Logger: logger,
 	}
+	cfg.Background = &flow.Background{
+		Keeping: keeper, Timers: moodyTimers{pub, r.bus}, Catalogue: r.records, Inventory: r.secrets,
+		Lifetime: lifetime, Lead: lead, Notice: notice, Rate: 1000, SweepRate: 10000,
+	}
 	for _, f := range change {
 		f(&cfg)
 	}
+	r.cfg, r.bank = cfg, bank
 	r.Flow, err = flow.New(cfg)
 	r.must(err)
 	return r
@@ -183,7 +190,7 @@ var errBus = errors.New("the broker is away")
 type moodyBus struct {
 	flow.Bus
 	mu   sync.Mutex
-	fail string // the call that fails: a type, "sync" or "schedule"
+	fail string // the call that fails: a type, "sync", "schedule" or "keepalive"
 }
 
 func (b *moodyBus) failOn(what string) {
@@ -220,6 +227,19 @@ func (b *moodyBus) ScheduleSync(ctx context.Context, id string, at time.Time, in
 		return err
 	}
 	return b.Bus.ScheduleSync(ctx, id, at, in)
+}
+
+// moodyTimers fails as its bus does, on "keepalive".
+type moodyTimers struct {
+	flow.Timers
+	bus *moodyBus
+}
+
+func (m moodyTimers) ScheduleKeepAlive(ctx context.Context, id string, at time.Time) error {
+	if err := m.bus.mood("keepalive"); err != nil {
+		return err
+	}
+	return m.Timers.ScheduleKeepAlive(ctx, id, at)
 }
 
 // locks keeps names apart inside this process.

@@ -58,6 +58,7 @@ type world struct {
 	due   int // timers handled
 	// sealed makes the store of tokens refuse everything.
 	sealed atomic.Bool
+	reads  atomic.Int64 // of tokens, while sealed
 	mu     sync.Mutex
 
 	// timersOnly runs no upkeep beyond the first catch-up, which spares a test the
@@ -83,7 +84,7 @@ func newWorld(t *testing.T, o finxtest.Options, change ...func(*world)) *world {
 	w.must(err)
 	lock, logger := &locks{}, slog.New(slog.DiscardHandler)
 	keeper, err := custody.New(custody.Config{
-		Secrets: sealable{w.secrets, &w.sealed}, Tokens: bank, Lock: lock.take, Holder: "test", CallLimit: 5 * time.Second,
+		Secrets: sealable{w.secrets, &w.sealed, &w.reads}, Tokens: bank, Lock: lock.take, Holder: "test", CallLimit: 5 * time.Second,
 		RefreshSkew: time.Minute, Logger: logger,
 	})
 	w.must(err)
@@ -202,8 +203,7 @@ func (w *world) approve(o events.Output) events.CallbackReceived {
 	w.must(json.Unmarshal(o.Data, &data))
 	back, err := w.sandbox.Approve(data.Location)
 	w.must(err)
-	q := back.Query()
-	return events.CallbackReceived{State: q.Get("state"), Success: true, Code: secret.New(q.Get("code"))}
+	return callbackOf(back)
 }
 
 func (w *world) record(id string) connection.Record {
@@ -217,12 +217,14 @@ func (w *world) record(id string) connection.Record {
 type sealable struct {
 	*vaultstoretest.Memory
 	sealed *atomic.Bool
+	reads  *atomic.Int64
 }
 
 var errSealed = fault.Transient(fault.Vault, errors.New("vault is sealed"))
 
 func (s sealable) Get(ctx context.Context, id string) (vaultstore.Record, vaultstore.Version, error) {
 	if s.sealed.Load() {
+		s.reads.Add(1)
 		return vaultstore.Record{}, 0, errSealed
 	}
 	return s.Memory.Get(ctx, id)

@@ -1,0 +1,98 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Whoever waits passes in the order of urgency, at the rate, in whatever order
+// they came.
+func TestPermitsGoByUrgency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, start := newPermits(4), time.Now()
+		var mu sync.Mutex
+		var order []int
+		var at []time.Duration
+		for _, n := range []int{5, 3, 9, 1, 7, 2, 8, 4, 6} {
+			go func() {
+				if err := p.take(t.Context(), start.Add(time.Duration(n)*time.Hour), -1); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				order, at = append(order, n), append(at, time.Since(start))
+			}()
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		if want := []int{5, 1, 2, 3, 4, 6, 7, 8, 9}; !slices.Equal(order, want) {
+			t.Errorf("order %v, want %v: the first found nobody waiting", order, want)
+		}
+		for i, d := range at {
+			if want := time.Duration(i) * 250 * time.Millisecond; d != want {
+				t.Errorf("permit %d after %s, want %s", i, d, want)
+			}
+		}
+	})
+}
+
+func TestPermitsSendAwayWhoCannotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, start := newPermits(1), time.Now()
+		urgent, later := start.Add(time.Hour), start.Add(2*time.Hour)
+		if err := p.take(t.Context(), urgent, 0); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 { // the next three seconds are spoken for
+			go func() {
+				if err := p.take(t.Context(), urgent, -1); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		synctest.Wait()
+		if err := p.take(t.Context(), later, 2*time.Second); !errors.Is(err, errCrowded) || time.Since(start) != 0 {
+			t.Errorf("error %v after %s: what is plain is said at once", err, time.Since(start))
+		}
+		// One that would have had its turn is overtaken while it waits.
+		ended := make(chan error)
+		go func() { ended <- p.take(t.Context(), later, 5*time.Second) }()
+		for i := range 9 {
+			time.Sleep(500 * time.Millisecond)
+			go func() {
+				if err := p.take(t.Context(), urgent.Add(time.Duration(i)), -1); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		if err := <-ended; !errors.Is(err, errCrowded) || time.Since(start) != 5*time.Second {
+			t.Errorf("error %v after %s, want %v after its patience", err, time.Since(start), errCrowded)
+		}
+		time.Sleep(time.Minute)
+		if len(p.queue) != 0 {
+			t.Errorf("%d wait on", len(p.queue))
+		}
+	})
+}
+
+func TestPermitsLeaveWithTheirCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPermits(0.001)
+		if err := p.take(t.Context(), time.Now(), -1); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- p.take(ctx, time.Now(), -1) }()
+		synctest.Wait()
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) || len(p.queue) != 0 {
+			t.Errorf("error %v, %d in the queue", err, len(p.queue))
+		}
+	})
+}
