@@ -21,6 +21,8 @@ import (
 	"github.com/finx-connector/finx-connector/consumer"
 	"github.com/finx-connector/finx-connector/custody"
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/flow"
+	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/natsconn"
 	"github.com/finx-connector/finx-connector/settings"
 	"github.com/finx-connector/finx-connector/vaultstore"
@@ -66,6 +68,7 @@ type process struct {
 	js       jetstream.JetStream
 	secrets  Secrets
 	keeper   *custody.Keeper
+	steps    *flow.Flow
 	consumer *consumer.Consumer
 
 	kvMetrics *connectionkv.Metrics
@@ -108,25 +111,45 @@ func (p *process) serve(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- p.consumer.Run(intake) }()
+	upkeep := p.startUpkeep(intake)
 	var gone error
 	select {
 	case err := <-ended:
+		stop()
+		<-upkeep
 		return fmt.Errorf("app: the lanes ended: %w", err)
 	case <-p.lost:
 		// The broker ended the connection in a way that no reconnect mends (a
 		// protocol violation). A process that cannot work must not look alive.
 		gone = errors.New("the connection to NATS was closed for good; see the log for the broker's reason")
-		stop()
 	case <-ctx.Done():
 	}
 	p.health.drain()
+	stop()
 	p.Logger.InfoContext(ctx, "draining", "limit", p.Settings.Process.DrainTimeout.String())
-	err := errors.Join(gone, <-ended, p.waitForTokens(context.WithoutCancel(ctx)))
+	err := errors.Join(gone, <-ended)
+	<-upkeep
+	err = errors.Join(err, p.waitForTokens(context.WithoutCancel(ctx)))
 	if err != nil && (gone != nil || !errors.Is(err, context.Canceled)) {
 		return fmt.Errorf("app: draining: %w", err)
 	}
 	p.Logger.InfoContext(ctx, "drained")
 	return nil
+}
+
+// startUpkeep does what no event asks for until ctx ends. The channel is closed
+// when that is over.
+func (p *process) startUpkeep(ctx context.Context) <-chan struct{} {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		// That there is no key is logged where it is found out.
+		if err := p.keeper.PrepareEscrow(ctx); err != nil && fault.Of(err) != fault.GiveUp {
+			p.Logger.WarnContext(ctx, "answers cannot be sealed for escrow", "error", err)
+		}
+		p.steps.Upkeep(ctx)
+	}()
+	return over
 }
 
 // waitForTokens waits until every token is stored. What is in escrow too is

@@ -53,18 +53,24 @@ func (p *process) joinHandlers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	steps, err := flow.New(flow.Config{
+	p.steps, err = flow.New(flow.Config{
 		Records: records, States: records, Links: bank, Data: bank, Tokens: p.keeper,
 		Bus:  NewBus(pub, int(p.Settings.Fetch.ChunkBytes)),
 		Lock: waitFor(locker, p.leaseTTL()/2), Redirects: redirects,
 		CodeLifetime: p.Settings.FinX.CodeLifetime, SyncInterval: p.Settings.Fetch.Interval,
 		Overlap: p.Settings.Fetch.Overlap, SinceType: p.Settings.Fetch.SinceType,
 		PageSize: p.Settings.Fetch.PageSize, Logger: p.Logger,
+		Background: &flow.Background{
+			Keeping: p.keeper, Timers: pub, Catalogue: records, Inventory: p.secrets,
+			Lifetime: p.Settings.FinX.RefreshLifetime, Lead: p.Settings.FinX.KeepAliveLead,
+			Notice: p.Settings.FinX.ExpiringNotice, Rate: p.Settings.FinX.KeepAliveRate,
+			SweepRate: float64(p.Settings.Process.SweepRate),
+		},
 	})
 	if err != nil {
 		return err
 	}
-	return p.openLanes(steps)
+	return p.openLanes(p.steps)
 }
 
 // openLanes is the route: which consumer feeds which step. A slow fetch never
@@ -80,6 +86,7 @@ func (p *process) openLanes(steps *flow.Flow) error {
 	callbacks := lane("callbacks", names.Callbacks, streams.DurableCallbacks, s.Concurrency.Callbacks, s.Handling.CallbackTimeout,
 		consumer.On(p.codec, events.DecodeCallbackReceived, steps.CallbackReceived))
 	callbacks.Redact = events.RedactCallback
+	callbacks.LastWords = consumer.Dying(p.codec, events.DecodeCallbackReceived, steps.CallbackGivenUp)
 	syncs := lane("syncs", names.Syncs, streams.DurableSyncs, s.Concurrency.Syncs, s.Handling.SyncTimeout,
 		consumer.On(p.codec, events.DecodeSyncRequested, steps.SyncRequested))
 	syncs.LastWords = consumer.Dying(p.codec, events.DecodeSyncRequested, steps.SyncGivenUp)
@@ -89,7 +96,10 @@ func (p *process) openLanes(steps *flow.Flow) error {
 		callbacks,
 		syncs,
 		lane("due", names.Timers, streams.DurableDue, s.Concurrency.Due, s.Handling.ConnectTimeout,
-			consumer.On(p.codec, events.DecodeSyncRequested, steps.TimerDue)),
+			consumer.ByType(p.codec, map[string]consumer.Handler{
+				events.TypeSyncRequested: consumer.On(p.codec, events.DecodeSyncRequested, steps.TimerDue),
+				events.TypeKeepAliveDue:  consumer.On(p.codec, events.DecodeKeepAliveDue, steps.KeepAliveDue),
+			})),
 	}
 	var err error
 	p.consumer, err = consumer.New(consumer.Config{

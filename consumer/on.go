@@ -24,6 +24,19 @@ func On[T any](codec events.Codec, decode func(events.Envelope) (T, error), hand
 	}
 }
 
+// ByType hands each event of a lane to the handler of its type, which its
+// subject names. One without a handler is given up at once.
+func ByType(codec events.Codec, handlers map[string]Handler) Handler {
+	return func(ctx context.Context, d Delivery) error {
+		typ, _ := codec.TypeOf(d.Subject)
+		handle, ok := handlers[typ]
+		if !ok {
+			return malformed(&events.FieldError{Field: "subject", Problem: "no event of this lane"})
+		}
+		return handle(ctx, d)
+	}
+}
+
 // malformed keeps a verdict that says give up and gives one to what has none.
 func malformed(err error) error {
 	if fault.Of(err) == fault.GiveUp {
