@@ -113,11 +113,17 @@ type waiter struct {
 // waiters is a heap with the most urgent on top.
 type waiters []*waiter
 
-func (q waiters) Len() int           { return len(q) }
-func (q waiters) Less(i, j int) bool { return q[i].urgency.Before(q[j].urgency) }
-func (q waiters) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
+// Len is of container/heap.
+func (q *waiters) Len() int { return len(*q) }
+
+// Less is of container/heap.
+func (q *waiters) Less(i, j int) bool { return (*q)[i].urgency.Before((*q)[j].urgency) }
+
+// Swap is of container/heap.
+func (q *waiters) Swap(i, j int) {
+	w := *q
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
 }
 
 // Push is of container/heap.

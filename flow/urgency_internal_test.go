@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+// n is how many wait.
+func n(p *permits) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
+}
+
 // Whoever waits passes in the order of urgency, at the rate, in whatever order
 // they came.
 func TestPermitsGoByUrgency(t *testing.T) {
@@ -18,18 +25,19 @@ func TestPermitsGoByUrgency(t *testing.T) {
 		var mu sync.Mutex
 		var order []int
 		var at []time.Duration
-		for _, n := range []int{5, 3, 9, 1, 7, 2, 8, 4, 6} {
+		for _, hours := range []int{5, 3, 9, 1, 7, 2, 8, 4, 6} {
 			go func() {
-				if err := p.take(t.Context(), start.Add(time.Duration(n)*time.Hour), -1); err != nil {
+				if err := p.take(t.Context(), start.Add(time.Duration(hours)*time.Hour), -1); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				order, at = append(order, n), append(at, time.Since(start))
+				order, at = append(order, hours), append(at, time.Since(start))
 			}()
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if want := []int{5, 1, 2, 3, 4, 6, 7, 8, 9}; !slices.Equal(order, want) {
 			t.Errorf("order %v, want %v: the first found nobody waiting", order, want)
 		}
@@ -74,8 +82,9 @@ func TestPermitsSendAwayWhoCannotWait(t *testing.T) {
 			t.Errorf("error %v after %s, want %v after its patience", err, time.Since(start), errCrowded)
 		}
 		time.Sleep(time.Minute)
-		if len(p.queue) != 0 {
-			t.Errorf("%d wait on", len(p.queue))
+		synctest.Wait()
+		if n(p) != 0 {
+			t.Errorf("%d wait on", n(p))
 		}
 	})
 }
@@ -91,8 +100,8 @@ func TestPermitsLeaveWithTheirCaller(t *testing.T) {
 		go func() { ended <- p.take(ctx, time.Now(), -1) }()
 		synctest.Wait()
 		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) || len(p.queue) != 0 {
-			t.Errorf("error %v, %d in the queue", err, len(p.queue))
+		if err := <-ended; !errors.Is(err, context.Canceled) || n(p) != 0 {
+			t.Errorf("error %v, %d in the queue", err, n(p))
 		}
 	})
 }
