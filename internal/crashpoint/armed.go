@@ -35,13 +35,13 @@ func Reached(name string) {
 	n := points.count[name]
 	points.mu.Unlock()
 	for one := range strings.SplitSeq(os.Getenv(variable), ",") {
-		at, action, _ := strings.Cut(one, "=")
-		at, number, counted := strings.Cut(at, "#")
-		if at != name || !counted && n != 1 || counted && number != strconv.Itoa(n) {
+		point, action, _ := strings.Cut(one, "=")
+		point, number, counted := strings.Cut(point, "#")
+		if point != name || !counted && n != 1 || counted && number != strconv.Itoa(n) {
 			continue
 		}
 		_, _ = os.Stderr.WriteString("crashpoint " + one + "\n")
-		signal := syscall.SIGKILL
+		signal, at := syscall.SIGKILL, time.Now()
 		if action == "stop" {
 			signal = syscall.SIGSTOP
 		}
@@ -50,6 +50,8 @@ func Reached(name string) {
 		if signal == syscall.SIGKILL {
 			select {}
 		}
-		time.Sleep(stopWithin) //nolint:forbidigo // nothing here can be waited for: this process is not running
+		for time.Since(at) < stopWithin {
+			time.Sleep(time.Millisecond) //nolint:forbidigo // nothing here can be waited for: this process is about to be stopped
+		}
 	}
 }
