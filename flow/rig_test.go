@@ -191,12 +191,21 @@ type moodyBus struct {
 	flow.Bus
 	mu   sync.Mutex
 	fail string // the call that fails: a type, "sync", "schedule" or "keepalive"
+	said map[string]int
 }
 
 func (b *moodyBus) failOn(what string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fail = what
+}
+
+// times returns how often an event of a type was given to the broker, which
+// stores one of an id only.
+func (b *moodyBus) times(typ string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.said[typ]
 }
 
 func (b *moodyBus) mood(what string) error {
@@ -212,6 +221,12 @@ func (b *moodyBus) Publish(ctx context.Context, o events.Output) error {
 	if err := b.mood(o.Type); err != nil {
 		return err
 	}
+	b.mu.Lock()
+	if b.said == nil {
+		b.said = map[string]int{}
+	}
+	b.said[o.Type]++
+	b.mu.Unlock()
 	return b.Bus.Publish(ctx, o)
 }
 

@@ -61,8 +61,8 @@ func TestSweepEndsAnOpenRotation(t *testing.T) {
 			for range 2 {
 				r.must(r.Sweep(t.Context()))
 			}
-			if got := r.reasons(events.TypeReauthorizationRequired); !slices.Equal(got, c.reason) {
-				t.Errorf("reasons %v, want %v", got, c.reason)
+			if got := r.reasons(events.TypeReauthorizationRequired); !slices.Equal(got, c.reason) || r.bus.times(events.TypeReauthorizationRequired) > 1 {
+				t.Errorf("reasons %v, want %v, once", got, c.reason)
 			}
 			want := connection.Established
 			if c.reason != nil {
@@ -115,8 +115,8 @@ func TestSweepEndsAnOpenExchange(t *testing.T) {
 	if got := r.reasons(events.TypeConnectionFailed); !slices.Equal(got, []string{events.ReasonExchangeOutcomeUnknown}) || !bytes.Contains(all[0].Data, []byte(`"state-1"`)) {
 		t.Errorf("connection.failed %v", got)
 	}
-	if got := r.record(rec.ID).State; got != connection.Failed {
-		t.Errorf("state %s", got)
+	if got := r.record(rec.ID).State; got != connection.Failed || r.bus.times(events.TypeConnectionFailed) != 1 {
+		t.Errorf("state %s, told %d times", got, r.bus.times(events.TypeConnectionFailed))
 	}
 	// Its callback, delivered again at last, adds nothing and sends nothing.
 	r.must(r.CallbackReceived(t.Context(), event("cb-1"), callback))
@@ -128,10 +128,21 @@ func TestSweepEndsAnOpenExchange(t *testing.T) {
 func TestSweepLeavesAConnectionAloneThatStandsOtherwise(t *testing.T) {
 	r := newRig(t, finxtest.Options{})
 	rec := r.established()
-	leave(t, r.secrets, rec.ID, "exchange", secret.New("another-code-0000000"), 2*time.Hour)
+	// An early renewal whose answer was lost.
+	another := secret.New("another-code-0000000")
+	r.change(rec.ID, func(c *connection.Record) { c.RenewalState = "renewal-1" })
+	r.must(r.records.BindState(t.Context(), "renewal-1", rec.ID))
+	r.must(r.records.ConsumeState(t.Context(), "renewal-1", another.SHA256(), time.Now()))
+	leave(t, r.secrets, rec.ID, "exchange", another, 2*time.Hour)
 	r.must(r.Sweep(t.Context()))
 	if n := len(r.published(events.TypeConnectionFailed)); n != 0 || r.record(rec.ID).State != connection.Established {
 		t.Errorf("%d times connection.failed, state %s", n, r.record(rec.ID).State)
+	}
+	// The same attempt for a connection that needs the user is one that failed.
+	r.change(rec.ID, func(c *connection.Record) { c.State = connection.ReauthorizationRequired })
+	r.must(r.Sweep(t.Context()))
+	if got := r.reasons(events.TypeConnectionFailed); !slices.Equal(got, []string{events.ReasonExchangeOutcomeUnknown}) || r.record(rec.ID).State != connection.ReauthorizationRequired {
+		t.Errorf("connection.failed %v, state %s", got, r.record(rec.ID).State)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -335,7 +336,7 @@ func (w *wire) cut(down bool) {
 func (w *wire) refreshes() []spent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.spent[:len(w.spent):len(w.spent)]
+	return slices.Clip(w.spent)
 }
 
 // memoryBus keeps what is published.
