@@ -14,20 +14,27 @@ import (
 // vault is the real core that all tests share; each has a mount of its own.
 var vault vaulttest.Shared
 
-// programs are built once, when the first test asks for one.
-var programs binaries
+// programs are built once, when the first test asks for one: as they are
+// shipped, and the connector once more with crash points in it.
+var (
+	programs = binaries{names: []string{"finx-connector", "finx-sandbox", "finx-local"}}
+	armed    = binaries{names: []string{"finx-connector"}, tags: "crashpoints"}
+)
 
 func TestMain(m *testing.M) {
 	code := vault.Run(m)
 	programs.remove()
+	armed.remove()
 	os.Exit(code)
 }
 
-// binaries are the three programs as they are shipped.
+// binaries are programs of ours, built for one run of the tests.
 type binaries struct {
-	once sync.Once
-	dir  string
-	err  error
+	names []string
+	tags  string
+	once  sync.Once
+	dir   string
+	err   error
 }
 
 // path returns where the program of that name is.
@@ -37,8 +44,11 @@ func (b *binaries) path(t testing.TB, name string) string {
 		if b.dir, b.err = os.MkdirTemp("", "finx-e2e-"); b.err != nil { //nolint:usetesting // outlives the test that asks first
 			return
 		}
-		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", b.dir+string(filepath.Separator),
-			"../cmd/finx-connector", "../cmd/finx-sandbox", "../cmd/finx-local")
+		args := []string{"build", "-buildvcs=false", "-tags", b.tags, "-o", b.dir + string(filepath.Separator)}
+		for _, name := range b.names {
+			args = append(args, "../cmd/"+name)
+		}
+		cmd := exec.Command("go", args...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.err = fmt.Errorf("building the programs: %w\n%s", err, out)
 		}
