@@ -32,8 +32,8 @@ const (
 // It walks all records and takes the overdue in the order in which their tokens
 // end, whatever order the broker fires overdue timers in; those whose end has
 // passed come last, because they lose nothing by waiting. It returns when
-// everything overdue was tried, with an error when finX or Vault turned out to
-// be away, and when ctx ends.
+// everything overdue was tried, with an error when finX, Vault or the broker
+// turned out to be away, and when ctx ends. Unreadable records are logged.
 func (f *Flow) CatchUp(ctx context.Context) error {
 	defer f.surveyed.Store(true) // whoever does it instead, and also when nobody could
 	held, release, err := f.Lock(ctx, lockCatchUp)
@@ -46,6 +46,11 @@ func (f *Flow) CatchUp(ctx context.Context) error {
 	defer release()
 	for {
 		list, more, err := f.overdue(held, catchUpKeep)
+		if err != nil && held.Err() == nil && fault.DependencyOf(err) == "" {
+			// Records that nobody can read: walking again would not change them.
+			f.Logger.ErrorContext(ctx, "catch-up passes over connections", "error", err)
+			err = nil
+		}
 		run := &catchUp{Flow: f, slots: make(chan struct{}, catchUpWidth)}
 		if runErr := run.all(held, list); runErr != nil || err != nil || !more {
 			return errors.Join(runErr, err)

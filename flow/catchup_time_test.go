@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -84,8 +85,7 @@ func TestAfterALongDowntimeTheMostUrgentGoFirst(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := crowdOf(t, 400, 80*day)
 				restart := w.stop()
-				time.Sleep(c.down)
-				synctest.Wait()
+				w.pass(c.down)
 				if c.lost {
 					restart = w.start
 					for _, id := range w.ids {
@@ -99,8 +99,7 @@ func TestAfterALongDowntimeTheMostUrgentGoFirst(t *testing.T) {
 				}
 				before, start := len(w.wire.refreshes()), time.Now()
 				restart()
-				time.Sleep(10 * time.Minute)
-				synctest.Wait()
+				w.pass(10 * time.Minute)
 				w.wantOrder(w.wire.refreshes()[before:], append(savable, ended...), start)
 				w.wantKept(savable, ended)
 				if s := w.sandbox.Stats(); s.RefreshesReused != 0 || s.FamiliesRevoked != 0 {
@@ -108,8 +107,7 @@ func TestAfterALongDowntimeTheMostUrgentGoFirst(t *testing.T) {
 				}
 				w.end()
 				// And from here on the timers do it alone.
-				time.Sleep(100 * day)
-				synctest.Wait()
+				w.pass(100 * day)
 				if lost := len(w.bus.all(events.TypeReauthorizationRequired)); lost != len(ended) {
 					t.Errorf("%d connections were lost after a hundred days more, want the %d of before", lost, len(ended))
 				}
@@ -184,8 +182,7 @@ func TestCatchUpStopsWhenFinXIsAway(t *testing.T) {
 		restart()
 		time.Sleep(3 * time.Hour)
 		w.wire.cut(false)
-		time.Sleep(2 * time.Hour)
-		synctest.Wait()
+		w.pass(2 * time.Hour)
 		for _, id := range w.ids {
 			if rec := w.record(id); time.Until(rec.RefreshObtainedAt.Add(lifetime)) < lead {
 				t.Errorf("connection %s was not refreshed: %s", id, rec.RefreshObtainedAt)
@@ -207,8 +204,7 @@ func TestCatchUpGoesOnPastAnIllConnection(t *testing.T) {
 		_, err := w.sandbox.AddFault(finxtest.Fault{Call: "token.refresh", Times: 2 * 3, Status: 500})
 		w.must(err)
 		restart()
-		time.Sleep(3 * time.Hour)
-		synctest.Wait()
+		w.pass(3 * time.Hour)
 		for _, id := range w.ids {
 			if rec := w.record(id); time.Until(rec.KeepAliveAt) < 0 {
 				t.Errorf("connection %s is still overdue", id)
@@ -216,6 +212,41 @@ func TestCatchUpGoesOnPastAnIllConnection(t *testing.T) {
 		}
 		w.end()
 	})
+}
+
+// unreadable is a catalogue that names, at its end, what it could not read.
+type unreadable struct {
+	flow.Catalogue
+	err error
+}
+
+func (u unreadable) List(ctx context.Context, each func(connection.Record) error) error {
+	if err := u.Catalogue.List(ctx, each); err != nil {
+		return err
+	}
+	return u.err
+}
+
+// A record that nobody can read is no reason to walk over all of them every
+// minute; a broker that is away is.
+func TestCatchUpGoesOnPastUnreadableRecords(t *testing.T) {
+	away := fault.Transient(fault.NATS, errors.New("no responders"))
+	for _, c := range []struct{ list, want error }{{errors.New("a record of version 9"), nil}, {away, away}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := crowdOf(t, 5, day)
+			w.stop()
+			time.Sleep(60 * day)
+			w.cfg.Background.Catalogue = unreadable{w.records, c.list}
+			other, err := flow.New(w.cfg)
+			w.must(err)
+			if err := other.CatchUp(t.Context()); !errors.Is(err, c.want) {
+				t.Errorf("error %v, want %v", err, c.want)
+			}
+			if n := w.sandbox.Stats().Rotations; n != 5 {
+				t.Errorf("%d rotations, want those of the readable", n)
+			}
+		})
+	}
 }
 
 // Two replicas share the work by the lock: the second leaves it to the first.

@@ -28,8 +28,7 @@ type idle struct {
 func (w *idle) watch(d time.Duration) {
 	w.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		w.pass(time.Hour)
 		for _, s := range w.wire.refreshes()[w.seen:] {
 			w.seen++
 			w.left(s.at)
@@ -105,8 +104,8 @@ func TestAnIdleConnectionLives(t *testing.T) {
 					if n := w.sandbox.Stats().Rotations; n != fetches-1 {
 						t.Errorf("%d rotations in %d fetches: the keep-alive added some", n, fetches)
 					}
-				} else if w.due > c.max+1 {
-					t.Errorf("%d timers came due for %d uses", w.due, c.max)
+				} else if n := w.due.Load(); n > int64(c.max)+1 {
+					t.Errorf("%d timers came due for %d uses", n, c.max)
 				}
 			})
 		})
@@ -116,7 +115,7 @@ func TestAnIdleConnectionLives(t *testing.T) {
 func TestAnIdleConnectionOutlivesAnOutageOfFinX(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		due  int // the most timers that may come due in five days
+		due  int64 // the most timers that may come due in five days
 		cut  func(w *idle, down bool)
 	}{
 		{"unreachable", 5 * 48, func(w *idle, down bool) { w.wire.cut(down) }},
@@ -138,9 +137,9 @@ func TestAnIdleConnectionOutlivesAnOutageOfFinX(t *testing.T) {
 				w := newIdle(t, finxtest.Options{ConsentLifetime: 300 * day, RevokeOnReuse: true}, false)
 				w.watch(113 * day) // the second rotation is due between day 114 and 117
 				c.cut(w, true)
-				due := w.due
+				due := w.due.Load()
 				w.watch(5 * day)
-				if n := w.due - due; n > c.due {
+				if n := w.due.Load() - due; n > c.due {
 					t.Errorf("%d timers came due in five days of outage, want %d at most", n, c.due)
 				}
 				c.cut(w, false)
@@ -186,10 +185,10 @@ func TestAnOutageBeyondTheEndOfAToken(t *testing.T) {
 		if lost, _ := w.told(); lost != 1 || w.record(w.rec.ID).State != connection.ReauthorizationRequired {
 			t.Errorf("%d times told that access is lost, state %s", lost, w.record(w.rec.ID).State)
 		}
-		due := w.due
+		due := w.due.Load()
 		w.watch(20 * time.Hour)
-		if w.due > due+1 {
-			t.Errorf("%d timers came due for a connection that has ended", w.due-due)
+		if n := w.due.Load() - due; n > 1 {
+			t.Errorf("%d timers came due for a connection that has ended", n)
 		}
 		// The user renews, and the keep-alive begins anew.
 		all := w.bus.all(events.TypeReauthorizationRequired)
