@@ -83,7 +83,11 @@ fmt: $(linter) ## format, and apply what the linters can fix by themselves
 
 .PHONY: golden
 golden: ## draw goldens and generated parts of docs again
-	@for d in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u); do go test $$d -update; done
+	@for d in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | grep -v '^./e2e/' | xargs -n1 dirname | sort -u); do go test $$d -update; done
+
+.PHONY: crash-tables
+crash-tables: test-deps ## what docs/custody.md says was counted, counted again
+	go test -race ./e2e -run 'TestCrashMatrix$$|TestLostAnswers|TestStoppedLeaseHolder' -update
 
 .PHONY: clean
 clean: ## what was built and the state of `make run`

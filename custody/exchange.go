@@ -31,14 +31,22 @@ func (k *Keeper) Exchanged(ctx context.Context, id string, code secret.Text) (Gr
 // a code that comes twice).
 //
 // The error is ErrCodeRejected or ErrExchangeUnknown when the code is of no use
-// any more, and otherwise carries the verdict of the call that failed.
+// any more, and otherwise carries the verdict of the call that failed. When ctx
+// ends it returns, and the exchange goes on: Wait is for a drain.
 func (k *Keeper) Exchange(ctx context.Context, id string, code secret.Text, redirectURI string) (Grant, error) {
 	if err := ctx.Err(); err != nil {
-		return Grant{}, fmt.Errorf("custody: exchanging the code: %w", context.Cause(ctx))
+		return Grant{}, fmt.Errorf("custody: token exchange not begun: %w", context.Cause(ctx))
 	}
 	// Once begun it goes on to its end, whatever becomes of the caller: the lock
-	// must be held for as long as tokens are in hand, however long Vault takes.
-	held, release, err := k.cfg.Lock(context.WithoutCancel(ctx), lockOf(id))
+	// must be held for as long as tokens are in hand, however long Vault takes. The
+	// caller need not wait for that: what is in escrow must not hold up a drain.
+	return k.flight(ctx, kindExchange, id+" "+code.SHA256(), func(ctx context.Context) (Grant, error) {
+		return k.exchangeLocked(ctx, id, code, redirectURI)
+	})
+}
+
+func (k *Keeper) exchangeLocked(ctx context.Context, id string, code secret.Text, redirectURI string) (Grant, error) {
+	held, release, err := k.cfg.Lock(ctx, lockOf(id))
 	if err != nil {
 		return Grant{}, fmt.Errorf("custody: locking the tokens: %w", err)
 	}

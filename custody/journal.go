@@ -19,6 +19,9 @@ const (
 	// however long, finds its time gone and calls nobody: by then another replica
 	// may have taken over.
 	callWithin = 6 * time.Second
+	// callSlack is how much longer than its limit a call may go on, for the client
+	// that keeps the limit to say so itself.
+	callSlack = time.Second
 	// defaultClockSkew is how far the clocks of two replicas may be apart, unless
 	// the configuration says otherwise.
 	defaultClockSkew = 5 * time.Second
@@ -68,7 +71,7 @@ func (k *Keeper) underWay(id string, rec vaultstore.Record) error {
 		// mark counts from when this process saw it first.
 		started = k.early.first(id, started, now)
 	}
-	over := started.Add(k.cfg.CallLimit + callWithin + k.cfg.ClockSkew)
+	over := started.Add(k.cfg.CallLimit + callSlack + callWithin + k.cfg.ClockSkew)
 	if now.After(over) {
 		return nil
 	}

@@ -40,7 +40,12 @@ func (k *Keeper) Renew(ctx context.Context, id string, dead secret.Text) (Grant,
 	if rec.AccessToken != dead && k.isFresh(rec) {
 		return grantOf(rec), nil
 	}
-	return k.refresh(ctx, id, dead)
+	grant, err := k.refresh(ctx, id, dead)
+	if err == nil && grant.AccessToken == dead {
+		// It joined a refresh that had begun before, and whose fruit died meanwhile.
+		return Grant{}, k.atWork(kindRefresh)
+	}
+	return grant, err
 }
 
 // Rotate replaces a refresh token that was obtained before that time, and
@@ -63,25 +68,33 @@ func (k *Keeper) isFresh(rec vaultstore.Record) bool {
 }
 
 // refresh spends the refresh token unless somebody else already replaced the
-// dead access token. A caller that gives up waiting does not end the refresh
-// for the others: it runs on the context of the first, without its cancellation.
+// dead access token.
 func (k *Keeper) refresh(ctx context.Context, id string, dead secret.Text) (Grant, error) {
-	result := k.flights.DoChan(id, func() (grant any, err error) {
+	return k.flight(ctx, kindRefresh, id, func(ctx context.Context) (Grant, error) {
+		return k.refreshLocked(ctx, id, dead)
+	})
+}
+
+// flight does a spending once for all who ask for it at the same time. A caller
+// that gives up waiting does not end it for the others, nor for itself: it runs
+// on the context of the first, without its cancellation.
+func (k *Keeper) flight(ctx context.Context, kind, key string, do func(ctx context.Context) (Grant, error)) (Grant, error) {
+	result := k.flights.DoChan(kind+" "+key, func() (grant any, err error) {
 		defer func() {
 			// On a goroutine of its own a panic would end the process, and with
 			// it whatever other connections have in hand.
 			if p := recover(); p != nil {
-				grant, err = Grant{}, fmt.Errorf("custody: refreshing: panic of type %T", p)
+				grant, err = Grant{}, fmt.Errorf("custody: %s: panic of type %T", kind, p)
 			}
 		}()
-		return k.refreshLocked(context.WithoutCancel(ctx), id, dead)
+		return do(context.WithoutCancel(ctx))
 	})
 	select {
 	case r := <-result:
 		grant, _ := r.Val.(Grant)
 		return grant, r.Err
 	case <-ctx.Done():
-		return Grant{}, fmt.Errorf("custody: waiting for the refresh: %w", context.Cause(ctx))
+		return Grant{}, fmt.Errorf("custody: waiting for the %s: %w", kind, context.Cause(ctx))
 	}
 }
 

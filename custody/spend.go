@@ -10,6 +10,7 @@ import (
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/internal/crashpoint"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/retry"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
@@ -173,7 +174,7 @@ func (k *Keeper) markAndCall(ctx context.Context, s spend, rec vaultstore.Record
 	// From here on nothing but the limit ends the call: an answer that nobody
 	// waits for is a token lost, whether the delivery ran out of time, the
 	// process is stopping, or the lease is gone.
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), k.cfg.CallLimit, errCallLimit)
+	ctx, cancel := retry.Within(context.WithoutCancel(ctx), k.cfg.CallLimit+callSlack, errCallLimit)
 	defer cancel()
 	a.called = true
 	a.tokens, err = s.call(ctx)

@@ -35,6 +35,7 @@ type until int
 
 const (
 	markSeen until = iota // its lease has run out, and another process has found the mark
+	callOver              // its call has taken longer than a call may
 	workDone              // another process has done the work, however long the mark keeps that waiting
 )
 
@@ -43,6 +44,7 @@ var halts = []halt{
 	{number: "S2", what: "the mark is written, until another has found the mark", point: refresh + crashpoint.Marked},
 	{number: "S3", what: "the mark is written, until another has done the work", point: refresh + crashpoint.Marked, until: workDone},
 	{number: "S4", what: "finX's answer is on its way, until another has found the mark"},
+	{number: "S4b", what: "finX's answer is on its way, until the call's time is over", until: callOver},
 	{number: "S5", what: "finX's answer is on its way, until others take it for lost", until: workDone, window: true},
 	{number: "S6", what: "the answer is in memory, until another has found the mark", point: refresh + crashpoint.Received},
 	{number: "S7", what: "the answer is in memory, until others take it for lost", point: refresh + crashpoint.Received, until: workDone, window: true},
@@ -106,6 +108,8 @@ func (h halt) play(t *testing.T) tally {
 	switch h.until {
 	case markSeen:
 		s.markSeen(other)
+	case callOver:
+		pause(t, s.settings().FinX.Timeouts.Token)
 	case workDone:
 		s.ended()
 	}

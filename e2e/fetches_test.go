@@ -31,7 +31,8 @@ func TestTheScheduleGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := timers.CachedInfo().State.NumSubjects; n > 2 {
+	// The next sync, the one that came due, and the keep-alive.
+	if n := timers.CachedInfo().State.NumSubjects; n > 3 {
 		t.Errorf("%d subjects with timers of one connection", n)
 	}
 }

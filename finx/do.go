@@ -39,7 +39,7 @@ type call struct {
 func (c *Client) do(ctx context.Context, k call, read func(*http.Response) error) (err error) {
 	measured := c.metrics.begin(k.name)
 	defer func() { measured(err) }()
-	limited, cancel := context.WithTimeoutCause(ctx, k.timeout, timeoutError(k.timeout))
+	limited, cancel := retry.Within(ctx, k.timeout, timeoutError(k.timeout))
 	defer cancel()
 	var sent sendTrace
 	req, err := c.request(httptrace.WithClientTrace(limited, sent.hooks()), k)

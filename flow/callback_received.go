@@ -60,6 +60,9 @@ func (f *Flow) callbackWithoutCode(ctx context.Context, e events.Envelope, in ev
 	if in.Cancelled {
 		reason, detail = events.ReasonCancelled, "the user cancelled"
 	}
+	if rec.State != connection.Established && rec.LastError != nil && rec.LastError.Reason == reason {
+		return nil // told already: a repetition, or a replay
+	}
 	return f.failConnection(ctx, e.Cause(), rec, rev, failure{state: in.State, reason: reason, detail: detail})
 }
 
@@ -107,7 +110,7 @@ func (f *Flow) exchangeFailed(ctx context.Context, e events.Envelope, in events.
 	if errors.Is(err, custody.ErrCodeRejected) || errors.Is(err, custody.ErrExchangeUnknown) {
 		return f.failConnection(ctx, e.Cause(), rec, rev, badCode(in.State, in.Code.SHA256(), err))
 	}
-	return fmt.Errorf("flow: exchanging the code: %w", err)
+	return fmt.Errorf("flow: token exchange: %w", err)
 }
 
 // badCode is the failure of a code that was spent and brought no tokens. end is
@@ -128,7 +131,7 @@ func badCode(state, code string, end error) failure {
 func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.CallbackReceived,
 	rec connection.Record, rev uint64, grant custody.Grant,
 ) error {
-	if err := f.announceEstablished(ctx, e, in.State, rec, grant); err != nil {
+	if err := f.announceEstablished(ctx, e, in.State, in.Code.SHA256(), rec, grant); err != nil {
 		return err
 	}
 	crashpoint.Reached(crashpoint.CallbackAnnounced)
@@ -168,13 +171,16 @@ func (f *Flow) setGoing(ctx context.Context, e events.Envelope, by string, rec c
 	return f.askFirstFetch(ctx, e, by, rec)
 }
 
-// announceEstablished says that the tokens of a connection are in custody.
-func (f *Flow) announceEstablished(ctx context.Context, e events.Envelope, state string, rec connection.Record, grant custody.Grant) error {
-	err := f.Bus.Publish(ctx, events.NewConnectionEstablished(e.Cause(), events.ConnectionEstablished{
+// announceEstablished says that the tokens of a connection are in custody. The
+// event is named after what established it, so that two callbacks with one code
+// say it once.
+func (f *Flow) announceEstablished(ctx context.Context, e events.Envelope, state, by string, rec connection.Record, grant custody.Grant) error {
+	o := events.NewConnectionEstablished(e.Cause(), events.ConnectionEstablished{
 		ConnectionID: rec.ID, UserID: rec.UserID, State: state,
 		Scope: grant.Scope, EstablishedAt: grant.RefreshObtainedAt,
-	}))
-	if err != nil {
+	})
+	o.ID = events.UUIDv5(o.Type, rec.ID, by)
+	if err := f.Bus.Publish(ctx, o); err != nil {
 		return fmt.Errorf("flow: announcing the connection: %w", err)
 	}
 	return nil

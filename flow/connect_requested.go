@@ -149,6 +149,8 @@ func (f *Flow) failConnection(ctx context.Context, cause events.Cause, rec conne
 	if why.code != "" {
 		// A code comes to its end once, whether its callback or the sweep finds out.
 		o.ID = events.UUIDv5(o.Type, rec.ID, why.code, why.reason)
+	} else {
+		o.ID = events.UUIDv5(o.Type, rec.ID, why.state, why.reason)
 	}
 	if err := f.Bus.Publish(ctx, o); err != nil {
 		return fmt.Errorf("flow: announcing the failure: %w", err)

@@ -69,7 +69,13 @@ func (f *Flow) endAccess(ctx context.Context, e ending) error {
 	}
 	return f.edit(ctx, rec, e.rev, func(r connection.Record) (connection.Record, error) {
 		if r.EstablishedBy != rec.EstablishedBy || r.State == connection.Erased {
-			return r, nil // the user was faster than this write
+			// The user was faster than this write. The fetch that came to nothing
+			// must not stand in the way of the one that follows the callback.
+			if e.fetch != nil && r.Fetch != nil && r.Fetch.ID == rec.Fetch.ID {
+				r = r.MarkFetchDone(rec.Fetch.ID)
+				r.Fetch = nil
+			}
+			return r, nil
 		}
 		if e.fetch != nil {
 			r = r.MarkFetchDone(rec.Fetch.ID)

@@ -86,11 +86,11 @@ func isGone(err error) bool {
 func (f *Flow) reestablish(ctx context.Context, e events.Envelope, state string,
 	rec connection.Record, rev uint64, grant custody.Grant,
 ) error {
-	if err := f.announceEstablished(ctx, e, state, rec, grant); err != nil {
+	mark := renewalMark(e)
+	if err := f.announceEstablished(ctx, e, state, mark, rec, grant); err != nil {
 		return err
 	}
 	crashpoint.Reached(crashpoint.CallbackAnnounced)
-	mark := renewalMark(e)
 	err := f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		now := time.Now().UTC()
 		r, err := r.Move(connection.Established, now, "renewed without a new code")

@@ -3,6 +3,8 @@ package flow
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -66,7 +68,8 @@ func (f *Flow) again(ctx context.Context, name string, do func(context.Context) 
 func (f *Flow) safely(ctx context.Context, name string, do func(context.Context) (time.Duration, error)) (wait time.Duration, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.Logger.ErrorContext(ctx, "panic in upkeep", "duty", name, "panic", p)
+			// What it panicked with may quote a secret; its type does not.
+			f.Logger.ErrorContext(ctx, "panic in upkeep", "duty", name, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			err = errors.New("flow: panic in upkeep")
 		}
 	}()

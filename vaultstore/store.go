@@ -3,8 +3,9 @@
 //
 // Every write is check-and-set: two writers that read the same version cannot
 // both win, whatever happened to leases and processes in between. After each
-// write no superseded version is left that could be read, or undeleted, however
-// many versions the mount or the key is set to keep. Each error carries its verdict
+// write but that of a journal mark no superseded version is left that could be
+// read, or undeleted, however many versions the mount or the key is set to keep;
+// a mark leaves the version that has the same tokens. Each error carries its verdict
 // (internal/fault) and never a secret.
 package vaultstore
 
@@ -75,13 +76,15 @@ func (s *Store) Put(ctx context.Context, id string, r Record, cas Version) (v Ve
 	if err != nil {
 		return 0, fmt.Errorf("vaultstore: writing record %s: %w", id, err)
 	}
-	if v, err = s.put(ctx, id, body, writeID, cas); err != nil {
+	if v, err = s.put(ctx, id, body, writeID, cas, r.Pending != nil && r.Pending.Outcome == ""); err != nil {
 		return 0, fmt.Errorf("vaultstore: writing record %s: %w", id, err)
 	}
 	return v, nil
 }
 
-func (s *Store) put(ctx context.Context, id string, body []byte, writeID string, cas Version) (Version, error) {
+// put writes. A mark changes no token, so what it supersedes is no older token:
+// the write that follows the call destroys both, and the call need not wait for it.
+func (s *Store) put(ctx context.Context, id string, body []byte, writeID string, cas Version, mark bool) (Version, error) {
 	lim, err := s.prepare(ctx, id, cas)
 	if err != nil {
 		return 0, err
@@ -93,7 +96,9 @@ func (s *Store) put(ctx context.Context, id string, body []byte, writeID string,
 	if err != nil {
 		return 0, err
 	}
-	s.destroySuperseded(ctx, id, v, lim)
+	if !mark {
+		s.destroySuperseded(ctx, id, v, lim)
+	}
 	return v, nil
 }
 

@@ -81,6 +81,36 @@ func TestLeftoversAreDestroyed(t *testing.T) {
 	}
 }
 
+// TestAMarkWaitsForNoDestruction: the write that precedes a call looks at nothing
+// else, and the one that follows it destroys what both superseded.
+func TestAMarkWaitsForNoDestruction(t *testing.T) {
+	t.Parallel()
+	s := vault.Start(t)
+	mount, id := s.Mount(t, map[string]any{"max_versions": 5}), vaultstoretest.NewID()
+	store := open(t, s, mount)
+	if err := store.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put := func(r vaultstore.Record, cas vaultstore.Version) vaultstore.Version {
+		t.Helper()
+		v, err := store.Put(t.Context(), id, r, cas)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	held := vaultstore.Record{RefreshToken: secret.New("r-1")}
+	marked := held
+	marked.Pending = &vaultstore.Pending{Kind: "refresh", Holder: "h", SHA256: held.RefreshToken.SHA256()}
+	v := put(marked, put(held, 0))
+	got := s.Call(t, http.MethodGet, mount+"/data/team/finx/connections/"+id+"?version=1", nil)
+	if vaulttest.Data(t, vaulttest.Data(t, got, "data"), "data")["refresh_token"] != "r-1" {
+		t.Error("the mark destroyed the version before it, which has the same token: that costs time before the call")
+	}
+	v = put(vaultstore.Record{RefreshToken: secret.New("r-2")}, v)
+	onlyNewest(t, s, mount, id, v)
+}
+
 // TestBlindDestruction: without the right to look at the metadata the versions
 // a mount may hold are destroyed unseen.
 func TestBlindDestruction(t *testing.T) {

@@ -134,7 +134,9 @@ func eraseAndRecreate(t *testing.T, s Store) {
 		t.Errorf("erasing nothing: %d, %v", n, err)
 	}
 	mustPut(t, s, id, fullRecord(), 0, 1)
-	mustPut(t, s, id, fullRecord(), 1, 2)
+	settled := fullRecord()
+	settled.Pending = nil
+	mustPut(t, s, id, settled, 1, 2)
 	if n, err := s.Erase(t.Context(), id); n != 1 || err != nil {
 		t.Errorf("erasing: %d versions, %v, want the newest alone", n, err)
 	}
