@@ -131,7 +131,7 @@ func badCode(state, code string, end error) failure {
 func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.CallbackReceived,
 	rec connection.Record, rev uint64, grant custody.Grant,
 ) error {
-	if err := f.announceEstablished(ctx, e, in.State, in.Code.SHA256(), rec, grant); err != nil {
+	if err := f.announceEstablished(ctx, e, in.State, rec, grant); err != nil {
 		return err
 	}
 	crashpoint.Reached(crashpoint.CallbackAnnounced)
@@ -172,14 +172,14 @@ func (f *Flow) setGoing(ctx context.Context, e events.Envelope, by string, rec c
 }
 
 // announceEstablished says that the tokens of a connection are in custody. The
-// event is named after what established it, so that two callbacks with one code
-// say it once.
-func (f *Flow) announceEstablished(ctx context.Context, e events.Envelope, state, by string, rec connection.Record, grant custody.Grant) error {
+// event is named after what the connection stood on before, so that two callbacks
+// of one trip to the bank, handled side by side, say it once.
+func (f *Flow) announceEstablished(ctx context.Context, e events.Envelope, state string, rec connection.Record, grant custody.Grant) error {
 	o := events.NewConnectionEstablished(e.Cause(), events.ConnectionEstablished{
 		ConnectionID: rec.ID, UserID: rec.UserID, State: state,
 		Scope: grant.Scope, EstablishedAt: grant.RefreshObtainedAt,
 	})
-	o.ID = events.UUIDv5(o.Type, rec.ID, by)
+	o.ID = events.UUIDv5(o.Type, rec.ID, rec.EstablishedBy)
 	if err := f.Bus.Publish(ctx, o); err != nil {
 		return fmt.Errorf("flow: announcing the connection: %w", err)
 	}

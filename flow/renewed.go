@@ -87,7 +87,7 @@ func (f *Flow) reestablish(ctx context.Context, e events.Envelope, state string,
 	rec connection.Record, rev uint64, grant custody.Grant,
 ) error {
 	mark := renewalMark(e)
-	if err := f.announceEstablished(ctx, e, state, mark, rec, grant); err != nil {
+	if err := f.announceEstablished(ctx, e, state, rec, grant); err != nil {
 		return err
 	}
 	crashpoint.Reached(crashpoint.CallbackAnnounced)
