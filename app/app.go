@@ -126,10 +126,11 @@ func (p *process) serve(ctx context.Context) error {
 	}
 	p.health.drain()
 	stop()
+	patience := time.Now().Add(p.Settings.Process.DrainTimeout)
 	p.Logger.InfoContext(ctx, "draining", "limit", p.Settings.Process.DrainTimeout.String())
 	err := errors.Join(gone, <-ended)
 	<-upkeep
-	err = errors.Join(err, p.waitForTokens(context.WithoutCancel(ctx)))
+	err = errors.Join(err, p.waitForTokens(context.WithoutCancel(ctx), patience))
 	if err != nil && (gone != nil || !errors.Is(err, context.Canceled)) {
 		return fmt.Errorf("app: draining: %w", err)
 	}
@@ -153,10 +154,10 @@ func (p *process) startUpkeep(ctx context.Context) <-chan struct{} {
 }
 
 // waitForTokens waits until every token is stored. What is in escrow too is
-// waited for no longer than the rest of the drain; what is nowhere else has no
+// waited for until patience is over; what is nowhere else has no
 // limit, and whoever ends the process by force decides to lose it.
-func (p *process) waitForTokens(ctx context.Context) error {
-	patience := time.Now().Add(p.Settings.Process.DrainTimeout)
+func (p *process) waitForTokens(ctx context.Context, patience time.Time) error {
+	p.keeper.Stop()
 	for {
 		try, cancel := context.WithTimeout(ctx, min(stopEach, max(time.Until(patience), time.Second)))
 		err := p.keeper.Wait(try)

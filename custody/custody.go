@@ -111,12 +111,13 @@ const (
 // Keeper exchanges codes, refreshes tokens and hands out access tokens. It is
 // safe for concurrent use.
 type Keeper struct {
-	cfg     Config
-	flights singleflight.Group
-	holding holding
-	busy    busy
-	early   early
-	keys    keyring
+	cfg      Config
+	flights  singleflight.Group
+	holding  holding
+	busy     busy
+	early    early
+	uncalled uncalled
+	keys     keyring
 }
 
 // New returns a Keeper.

@@ -21,8 +21,10 @@ const (
 	// keyLife is how long one data key seals. Asking for one is a call to Vault,
 	// which must not be made for each token call.
 	keyLife = time.Hour
-	// askAgain is when a key that did not exist is asked for again.
+	// askAgain is when a key that did not exist is asked for again, askSoon when
+	// one that could not be fetched is, while an older one still seals.
 	askAgain = 5 * time.Minute
+	askSoon  = 30 * time.Second
 )
 
 // sealingKey is a data key in use.
@@ -41,7 +43,7 @@ type keyring struct {
 	mu      sync.Mutex
 	current *sealingKey
 	absent  error     // why there is no key; nil while there is one or none was asked for
-	asked   time.Time // when absent was found out
+	asked   time.Time // when the last answer was no key
 }
 
 // ready returns the key to seal with; nil where there is no escrow. An error
@@ -58,6 +60,9 @@ func (r *keyring) ready(ctx context.Context) (*sealingKey, error) {
 	if r.absent != nil && time.Since(r.asked) < askAgain {
 		return nil, nil
 	}
+	if r.current != nil && time.Since(r.asked) < askSoon {
+		return r.current, nil
+	}
 	fresh, err := r.fetch(ctx)
 	switch {
 	case err == nil:
@@ -69,7 +74,8 @@ func (r *keyring) ready(ctx context.Context) (*sealingKey, error) {
 		r.current, r.absent, r.asked = nil, err, time.Now()
 	case r.current == nil:
 		return nil, fmt.Errorf("custody: fetching a data key: %w", err)
-	default: // the old one opens as well as ever
+	default:
+		r.asked = time.Now() // the old one opens as well as ever
 	}
 	return r.current, nil
 }
@@ -108,6 +114,9 @@ func (r *keyring) open(ctx context.Context, key string, raw []byte) (answer, err
 	}
 	plain, err := r.keys.OpenKey(ctx, outer.Key)
 	if err != nil {
+		if fault.Of(err) == fault.GiveUp {
+			err = fmt.Errorf("%w: %w", errKeyAway, err)
+		}
 		return answer{}, fmt.Errorf("custody: opening the key of an answer in escrow: %w", err)
 	}
 	aead, err := newAEAD(plain)
@@ -117,6 +126,9 @@ func (r *keyring) open(ctx context.Context, key string, raw []byte) (answer, err
 	}
 	return unseal(aead, key, box)
 }
+
+// errKeyAway: there is an answer, and the key that opens it is not to be had.
+var errKeyAway = errors.New("its key is not to be had")
 
 // StaticKeys are configured keys, for installations without Vault's Transit engine.
 type StaticKeys struct{ keys []secret.Text }

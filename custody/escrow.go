@@ -176,8 +176,8 @@ func (c *copies) forget(ctx context.Context) {
 
 // recall returns the answer to a value that an earlier process may have left
 // behind, and where.
-func (k *Keeper) recall(ctx context.Context, id, sha256 string) (answer, bool, error) {
-	key := escrowKey(id, sha256)
+func (k *Keeper) recall(ctx context.Context, id, sha256 string) (newest answer, some bool, err error) {
+	key, away := escrowKey(id, sha256), false
 	for _, b := range k.cfg.Escrow.buckets() {
 		sealed, found, err := b.Get(ctx, key)
 		if err != nil {
@@ -188,13 +188,25 @@ func (k *Keeper) recall(ctx context.Context, id, sha256 string) (answer, bool, e
 		}
 		a, err := k.keys.open(ctx, key, sealed)
 		if fault.Of(err) == fault.GiveUp {
+			away = away || errors.Is(err, errKeyAway)
 			// Whoever has the key again may still bring it home.
 			k.cfg.Logger.ErrorContext(ctx, "an answer in escrow cannot be opened", "connection_id", id, "error", err)
 			continue
 		}
-		return a, err == nil, err
+		if err != nil {
+			return answer{}, false, err
+		}
+		// Two processes may have got two answers to one value, one in each place.
+		if !some || a.tokens.ReceivedAt.After(newest.tokens.ReceivedAt) {
+			newest, some = a, true
+		}
 	}
-	return answer{}, false, nil
+	if away && !some {
+		// finX has answered this value: spending it again brings nothing, and may cost
+		// the answer. It waits for an operator, who is told.
+		return answer{}, false, fault.Throttled("", time.Now().Add(time.Minute), fmt.Errorf("custody: an answer in escrow: %w", errKeyAway))
+	}
+	return newest, some, nil
 }
 
 // connectionOf returns the connection of a key in escrow.

@@ -59,7 +59,7 @@ func (k *Keeper) exchangeLocked(ctx context.Context, id string, code secret.Text
 		return grantOf(rec), nil
 	}
 	s := spend{
-		id: id, kind: kindExchange, sha256: code.SHA256(), rotation: rec.Rotation,
+		id: id, kind: kindExchange, sha256: code.SHA256(), rotation: rec.Rotation, base: rec.CodeSHA256,
 		call: func(ctx context.Context) (finx.Tokens, error) {
 			return k.cfg.Tokens.ExchangeCode(ctx, code, redirectURI)
 		},

@@ -13,6 +13,7 @@ type holding struct {
 	mu    sync.Mutex
 	holds map[*hold]struct{}
 	idle  chan struct{} // closed when the last hold is left
+	shut  bool          // no call may begin any more
 }
 
 // hold is one spending call.
@@ -22,15 +23,18 @@ type hold struct {
 	copy  bool      // a sealed copy is where all replicas can bring it home
 }
 
-func (h *holding) enter() *hold {
+func (h *holding) enter() (_ *hold, open bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.shut {
+		return nil, false
+	}
 	if len(h.holds) == 0 {
 		h.holds, h.idle = map[*hold]struct{}{}, make(chan struct{})
 	}
 	one := &hold{in: h}
 	h.holds[one] = struct{}{}
-	return one
+	return one, true
 }
 
 // tokens notes that the newest tokens are in this process and nowhere else.
@@ -83,6 +87,14 @@ func (k *Keeper) Exposed() (n int) {
 		}
 	}
 	return n
+}
+
+// Stop lets no spending call begin any more; those under way go on. A drain calls
+// it before Wait: a refresh that nobody waits for may still be on its way to its mark.
+func (k *Keeper) Stop() {
+	k.holding.mu.Lock()
+	defer k.holding.mu.Unlock()
+	k.holding.shut = true
 }
 
 // Wait returns when no spending call is under way and every token in hand is

@@ -60,7 +60,7 @@ func (k *Keeper) bringHome(ctx context.Context, key string, home *Homecoming) er
 	defer leave()
 	a, found, err := k.recall(ctx, id, sha256)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, errKeyAway):
 		return err
 	case !found:
 		// It was brought home meanwhile, or it does not open.
@@ -98,7 +98,7 @@ const homeTries = 5
 // storeAnswer stores an answer that an earlier process received, unless it is
 // out of date, and takes its copies away. It returns the record as it stands.
 func (k *Keeper) storeAnswer(ctx context.Context, a answer) (rec vaultstore.Record, stored bool, err error) {
-	s := spend{id: a.id, kind: a.kind, sha256: a.sha256, rotation: a.rotation}
+	s := spend{id: a.id, kind: a.kind, sha256: a.sha256, rotation: a.rotation, base: a.base}
 	for try := 1; ; try++ {
 		rec, version, err := k.cfg.Secrets.Get(ctx, a.id)
 		switch {
@@ -136,24 +136,31 @@ func (k *Keeper) forgetAnswer(ctx context.Context, a answer) {
 	}
 }
 
-// leftBehind looks for the answer to a value whose mark another process left
-// open, before the value is spent once more.
+// leftBehind looks for the answers to values whose marks other processes left
+// open, before a value is spent: of this value and of others, because a refresh
+// must not bury a renewal's code.
 func (k *Keeper) leftBehind(ctx context.Context, s spend, rec vaultstore.Record) (vaultstore.Record, bool, error) {
-	if !isOpen(rec, s.kind, s.sha256) || rec.Pending.Holder == k.cfg.Holder {
-		return rec, false, nil
+	for _, m := range marks(rec) {
+		if m.Outcome != "" || m.Holder == k.cfg.Holder {
+			continue
+		}
+		a, found, err := k.recall(ctx, s.id, m.SHA256)
+		if err != nil {
+			return rec, false, err
+		}
+		if !found {
+			continue
+		}
+		now, stored, err := k.storeAnswer(ctx, a)
+		if err != nil {
+			return rec, false, err
+		}
+		if m.SHA256 == s.sha256 && !stored && !s.moved(now) {
+			return rec, false, fault.Transient("", fmt.Errorf("custody: %s: the record moved while an answer was brought home", s.kind))
+		}
+		return now, true, nil
 	}
-	a, found, err := k.recall(ctx, s.id, s.sha256)
-	if err != nil || !found {
-		return rec, false, err
-	}
-	now, stored, err := k.storeAnswer(ctx, a)
-	if err != nil {
-		return rec, false, err
-	}
-	if !stored && !s.moved(now) {
-		return rec, false, fault.Transient("", fmt.Errorf("custody: %s: the record moved while an answer was brought home", s.kind))
-	}
-	return now, true, nil
+	return rec, false, nil
 }
 
 // PrepareEscrow fetches the first data key, so that an operator learns at the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,9 +36,10 @@ var errUnderWay = errors.New("a call of another process may be under way")
 // writes now, and that nobody else got in between.
 func (k *Keeper) mark(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (vaultstore.Record, vaultstore.Version, time.Time, error) {
 	attempt := 1
-	if isOpen(rec, s.kind, s.sha256) {
-		attempt = rec.Pending.Attempt + 1
+	if former := markOf(rec, s.kind, s.sha256); former != nil && former.Outcome == "" {
+		attempt = former.Attempt + 1
 	}
+	rec.Earlier = marksBeside(rec, s)
 	// The clock starts before the write: the time others grant us starts later.
 	now := time.Now()
 	rec.Pending = &vaultstore.Pending{
@@ -78,6 +80,9 @@ func (k *Keeper) underWay(id string, rec vaultstore.Record) error {
 	return fault.Throttled("", over, fmt.Errorf("custody: %s: %w", p.Kind, errUnderWay))
 }
 
+// maxNoted bounds what is remembered of marks beside the marks themselves.
+const maxNoted = 10_000
+
 // early remembers when marks from the future were seen first.
 type early struct {
 	mu    sync.Mutex
@@ -89,8 +94,8 @@ type sighting struct{ mark, seen time.Time }
 func (e *early) first(id string, mark, now time.Time) time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.marks == nil {
-		e.marks = map[string]sighting{}
+	if e.marks == nil || len(e.marks) == maxNoted {
+		e.marks = map[string]sighting{} // forgetting makes somebody wait a little longer
 	}
 	if known, ok := e.marks[id]; ok && known.mark.Equal(mark) {
 		return known.seen
@@ -127,29 +132,64 @@ const (
 // settle writes into the mark how the spending of its value ended, so that a
 // redelivery, here or elsewhere, comes to the same end without asking finX again.
 // A failure here costs one more question, whose answer may be told less exactly.
-func (k *Keeper) settle(ctx context.Context, s spend, outcome string, rec vaultstore.Record, version vaultstore.Version) {
+func (k *Keeper) settle(ctx context.Context, s spend, outcome string, rec vaultstore.Record, version vaultstore.Version) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
 	defer cancel()
 	mark := vaultstore.Pending{Kind: s.kind, Holder: k.cfg.Holder, StartedAt: time.Now().UTC(), Attempt: 1, SHA256: s.sha256}
-	if isAbout(rec, s.kind, s.sha256) {
-		mark = *rec.Pending
+	if former := markOf(rec, s.kind, s.sha256); former != nil {
+		mark = *former
 	}
+	rec.Earlier = marksBeside(rec, s)
 	mark.Outcome = outcome
 	rec.Pending = &mark
-	if _, err := k.cfg.Secrets.Put(ctx, s.id, rec, version); err != nil {
+	_, err := k.cfg.Secrets.Put(ctx, s.id, rec, version)
+	switch {
+	case errors.Is(err, vaultstore.ErrConflict):
+		// Somebody wrote since the look that decided this: perhaps the very answer.
+		return fault.Throttled("", time.Now().Add(time.Second), fmt.Errorf("custody: %s: keeping its outcome: %w", s.kind, err))
+	case err != nil:
 		k.cfg.Logger.WarnContext(ctx, "outcome not kept with its mark", "connection_id", s.id, "kind", s.kind, "error", err)
 	}
+	return nil
+}
+
+// uncalled remembers marks of this process whose call was never made, or may
+// have been made by nobody: the first of their value.
+type uncalled struct {
+	mu    sync.Mutex
+	marks map[string]time.Time
+}
+
+func (u *uncalled) note(id string, p *vaultstore.Pending) {
+	if p == nil || p.Attempt != 1 {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.marks == nil || len(u.marks) == maxNoted {
+		u.marks = map[string]time.Time{} // forgetting costs a question more, nothing else
+	}
+	u.marks[id] = p.StartedAt
+}
+
+// take reports whether p is such a mark, and forgets it.
+func (u *uncalled) take(id string, p *vaultstore.Pending) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	at, ok := u.marks[id]
+	delete(u.marks, id)
+	return ok && p != nil && at.Equal(p.StartedAt)
 }
 
 // settled returns the error that the spending of this value ended with before.
 func (s spend) settled(rec vaultstore.Record) error {
-	if !isAbout(rec, s.kind, s.sha256) {
+	mark := markOf(rec, s.kind, s.sha256)
+	switch {
+	case mark == nil:
 		return nil
-	}
-	switch rec.Pending.Outcome {
-	case outcomeRejected:
+	case mark.Outcome == outcomeRejected:
 		return s.rejected()
-	case outcomeUnknown:
+	case mark.Outcome == outcomeUnknown:
 		return s.unknown()
 	}
 	return nil
@@ -158,12 +198,49 @@ func (s spend) settled(rec vaultstore.Record) error {
 // isOpen reports whether rec carries the mark of an earlier attempt to spend
 // the same value.
 func isOpen(rec vaultstore.Record, kind, sha256 string) bool {
-	return isAbout(rec, kind, sha256) && rec.Pending.Outcome == ""
+	mark := markOf(rec, kind, sha256)
+	return mark != nil && mark.Outcome == ""
 }
 
-// isAbout reports whether the mark in rec, open or settled, is of this value.
-func isAbout(rec vaultstore.Record, kind, sha256 string) bool {
-	return rec.Pending != nil && rec.Pending.Kind == kind && rec.Pending.SHA256 == sha256
+// marks returns the marks of a record, the newest first.
+func marks(rec vaultstore.Record) []vaultstore.Pending {
+	if rec.Pending == nil {
+		return rec.Earlier
+	}
+	return append([]vaultstore.Pending{*rec.Pending}, rec.Earlier...)
+}
+
+// markOf returns the mark of a value, open or settled; nil when there is none.
+func markOf(rec vaultstore.Record, kind, sha256 string) *vaultstore.Pending {
+	for _, m := range marks(rec) {
+		if m.Kind == kind && m.SHA256 == sha256 {
+			return &m
+		}
+	}
+	return nil
+}
+
+// marksKept bounds the marks of other values in a record.
+const marksKept = 4
+
+// marksBeside returns the marks of other values that must not be forgotten
+// while s is at work: a code whose end is not known must not be told as refused,
+// nor sent again, because a refresh came in between.
+func marksBeside(rec vaultstore.Record, s spend) []vaultstore.Pending {
+	var kept []vaultstore.Pending
+	for _, m := range marks(rec) {
+		same := m.Kind == s.kind && m.SHA256 == s.sha256
+		if !same && m.Outcome != outcomeRejected && len(kept) < marksKept {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
+
+// marksAfter returns the marks that outlive new tokens: those of codes. A mark of
+// a refresh token is about one that the new tokens replace.
+func marksAfter(rec vaultstore.Record, s spend) []vaultstore.Pending {
+	return slices.DeleteFunc(marksBeside(rec, s), func(m vaultstore.Pending) bool { return m.Kind == kindRefresh })
 }
 
 // busy knows which connections this process is spending for.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
@@ -57,7 +58,8 @@ func (k *Keeper) Rotate(ctx context.Context, id string, obtainedSince time.Time)
 	if err != nil {
 		return Grant{}, err
 	}
-	if !rec.RefreshToken.IsZero() && rec.Pending == nil && !rec.RefreshObtainedAt.Before(obtainedSince) {
+	marked := markOf(rec, kindRefresh, rec.RefreshToken.SHA256()) != nil
+	if !rec.RefreshToken.IsZero() && !marked && !rec.RefreshObtainedAt.Before(obtainedSince) {
 		return grantOf(rec), nil
 	}
 	return k.refresh(ctx, id, rec.AccessToken)
@@ -94,7 +96,8 @@ func (k *Keeper) flight(ctx context.Context, kind, key string, do func(ctx conte
 		grant, _ := r.Val.(Grant)
 		return grant, r.Err
 	case <-ctx.Done():
-		return Grant{}, fmt.Errorf("custody: waiting for the %s: %w", kind, context.Cause(ctx))
+		// No failed attempt: it goes on, and who asks again finds its fruit.
+		return Grant{}, fault.Throttled("", time.Now().Add(time.Second), fmt.Errorf("custody: waiting for the %s: %w", kind, context.Cause(ctx)))
 	}
 }
 
@@ -116,7 +119,7 @@ func (k *Keeper) refreshLocked(ctx context.Context, id string, dead secret.Text)
 	}
 	token := rec.RefreshToken
 	s := spend{
-		id: id, kind: kindRefresh, sha256: token.SHA256(), rotation: rec.Rotation,
+		id: id, kind: kindRefresh, sha256: token.SHA256(), rotation: rec.Rotation, base: rec.CodeSHA256,
 		call: func(ctx context.Context) (finx.Tokens, error) {
 			return k.cfg.Tokens.Refresh(ctx, token)
 		},

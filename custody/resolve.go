@@ -21,30 +21,39 @@ import (
 // the verdict to try again; for a call that may be under way, with the time.
 func (k *Keeper) Resolve(ctx context.Context, id string, codeLifetime time.Duration) error {
 	rec, _, err := k.read(ctx, id)
-	if err != nil || rec.Pending == nil {
+	if err != nil {
 		return err
 	}
-	if rec.Pending.Kind == kindExchange {
-		return k.resolveExchange(ctx, id, codeLifetime)
+	if markOf(rec, kindRefresh, rec.RefreshToken.SHA256()) != nil {
+		if _, err := k.refresh(ctx, id, rec.AccessToken); err != nil {
+			return err
+		}
 	}
-	if rec.Pending.SHA256 != rec.RefreshToken.SHA256() {
-		return nil // about a token that is not in force any more
+	for _, m := range marks(rec) {
+		if m.Kind == kindExchange {
+			if err := k.resolveExchange(ctx, id, m.SHA256, codeLifetime); err != nil {
+				return err
+			}
+		}
 	}
-	_, err = k.refresh(ctx, id, rec.AccessToken)
-	return err
+	return nil
 }
 
-func (k *Keeper) resolveExchange(ctx context.Context, id string, codeLifetime time.Duration) error {
+func (k *Keeper) resolveExchange(ctx context.Context, id, sha256 string, codeLifetime time.Duration) error {
 	held, release, err := k.cfg.Lock(ctx, lockOf(id))
 	if err != nil {
 		return fmt.Errorf("custody: locking the tokens: %w", err)
 	}
 	defer release()
 	rec, version, err := k.read(held, id)
-	if err != nil || rec.Pending == nil || rec.Pending.Kind != kindExchange {
+	if err != nil {
 		return err
 	}
-	s := spend{id: id, kind: kindExchange, sha256: rec.Pending.SHA256, rotation: rec.Rotation}
+	mark := markOf(rec, kindExchange, sha256)
+	if mark == nil {
+		return nil
+	}
+	s := spend{id: id, kind: kindExchange, sha256: sha256, rotation: rec.Rotation, base: rec.CodeSHA256}
 	if err := s.settled(rec); err != nil {
 		return err
 	}
@@ -54,7 +63,7 @@ func (k *Keeper) resolveExchange(ctx context.Context, id string, codeLifetime ti
 	if err := k.underWay(id, rec); err != nil {
 		return err
 	}
-	if until := rec.Pending.StartedAt.Add(codeLifetime); time.Now().Before(until) {
+	if until := mark.StartedAt.Add(codeLifetime); time.Now().Before(until) {
 		return fault.Throttled("", until, fmt.Errorf("custody: %s: its callback may come again until the code is dead", s.kind))
 	}
 	leave, free := k.busy.enter(id)
@@ -67,7 +76,9 @@ func (k *Keeper) resolveExchange(ctx context.Context, id string, codeLifetime ti
 
 // lost ends a spending whose answer will not come any more.
 func (k *Keeper) lost(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) error {
-	k.settle(ctx, s, outcomeUnknown, rec, version)
+	if conflict := k.settle(ctx, s, outcomeUnknown, rec, version); conflict != nil {
+		return conflict
+	}
 	k.cfg.Metrics.settled(s.kind, s.unknown())
 	return fmt.Errorf("%w: the answer to an earlier call was lost", s.unknown())
 }

@@ -21,12 +21,13 @@ type answer struct {
 	id       string
 	sha256   string // of the code or refresh token that was spent
 	holder   string
-	rotation int // of the record when it was spent
+	rotation int    // of the record when it was spent
+	base     string // its CodeSHA256
 	tokens   finx.Tokens
 }
 
 func answerOf(s spend, holder string, t finx.Tokens) answer {
-	return answer{kind: s.kind, id: s.id, sha256: s.sha256, holder: holder, rotation: s.rotation, tokens: t}
+	return answer{kind: s.kind, id: s.id, sha256: s.sha256, holder: holder, rotation: s.rotation, base: s.base, tokens: t}
 }
 
 // sealedLayout numbers the form of the two types below. What is in escrow may be
@@ -47,6 +48,7 @@ type boxed struct {
 	Kind         string        `json:"kind"`
 	Holder       string        `json:"holder"`
 	Rotation     int           `json:"rotation"`
+	Base         string        `json:"base,omitempty"`
 	AccessToken  []byte        `json:"access_token"`
 	RefreshToken []byte        `json:"refresh_token,omitempty"`
 	TokenType    string        `json:"token_type,omitempty"`
@@ -58,7 +60,7 @@ type boxed struct {
 // seal is one of the places where tokens leave their wrapping.
 func (k *sealingKey) seal(key string, a answer) ([]byte, error) {
 	plain, err := json.Marshal(boxed{
-		Kind: a.kind, Holder: a.holder, Rotation: a.rotation,
+		Kind: a.kind, Holder: a.holder, Rotation: a.rotation, Base: a.base,
 		AccessToken: []byte(a.tokens.AccessToken.Reveal()), RefreshToken: []byte(a.tokens.RefreshToken.Reveal()),
 		TokenType: a.tokens.TokenType, Scope: a.tokens.Scope, ExpiresIn: a.tokens.ExpiresIn, ReceivedAt: a.tokens.ReceivedAt.UTC(),
 	})
@@ -108,7 +110,7 @@ func unseal(aead cipher.AEAD, key string, box []byte) (answer, error) {
 	}
 	id, sha256 := connectionOf(key)
 	return answer{
-		kind: in.Kind, id: id, sha256: sha256, holder: in.Holder, rotation: in.Rotation,
+		kind: in.Kind, id: id, sha256: sha256, holder: in.Holder, rotation: in.Rotation, base: in.Base,
 		tokens: finx.Tokens{
 			AccessToken: secret.New(string(in.AccessToken)), RefreshToken: secret.New(string(in.RefreshToken)),
 			TokenType: in.TokenType, Scope: in.Scope, ExpiresIn: in.ExpiresIn, ReceivedAt: in.ReceivedAt,

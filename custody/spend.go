@@ -20,11 +20,13 @@ type spend struct {
 	kind     string
 	sha256   string // of the value
 	rotation int    // of the record that it is spent from
+	base     string // that record's CodeSHA256: which consent its tokens came from
 	call     func(ctx context.Context) (finx.Tokens, error)
 }
 
 // apply puts the answer into the record.
 func (s spend) apply(rec *vaultstore.Record, t finx.Tokens) {
+	rec.Earlier = marksAfter(*rec, s)
 	applyTokens(rec, t)
 	if s.kind == kindExchange {
 		rec.CodeSHA256 = s.sha256
@@ -46,7 +48,11 @@ func (s spend) moved(now vaultstore.Record) bool {
 func (s spend) superseded(now vaultstore.Record, t finx.Tokens) bool {
 	switch {
 	case now.Rotation < s.rotation:
-		return true // erased and made anew
+		return now.CodeSHA256 != s.base // erased and made anew; else Vault was set back to a backup
+	case s.kind == kindExchange && now.CodeSHA256 != s.sha256:
+		// Another code came later. Refreshes of the tokens before count for nothing:
+		// they are of the consent that this code replaces.
+		return now.CodeSHA256 != s.base
 	case now.Rotation == s.rotation:
 		return s.kind == kindRefresh && now.RefreshToken.SHA256() != s.sha256
 	case s.kind == kindRefresh && now.Rotation > s.rotation+1:
@@ -79,14 +85,20 @@ func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, vers
 		return rec, k.atWork(s.kind)
 	}
 	defer leave()
-	hold := k.holding.enter()
+	hold, open := k.holding.enter()
+	if !open {
+		return rec, fault.Transient("", fmt.Errorf("custody: %s: the process is stopping", s.kind))
+	}
 	defer hold.leave()
 	crashpoint.Reached(s.kind + crashpoint.Locked)
 	if now, home, err := k.leftBehind(ctx, s, rec); home || err != nil {
+		if home && err == nil && !s.moved(now) {
+			err = k.atWork(s.kind) // the answer to another value: what there is to do now, a new look decides
+		}
 		return now, err
 	}
 	// A refusal now would mean that the former attempt's answer was lost.
-	earlier := isOpen(rec, s.kind, s.sha256)
+	earlier := isOpen(rec, s.kind, s.sha256) && !k.uncalled.take(s.id, markOf(rec, s.kind, s.sha256))
 	if err := cmp.Or(s.settled(rec), k.underWay(s.id, rec)); err != nil {
 		return rec, err
 	}
@@ -97,18 +109,32 @@ func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, vers
 	if err != nil {
 		return rec, err
 	}
-	a, err := k.markAndCall(ctx, s, rec, version)
+	return k.callAndStore(ctx, s, journal{rec, version, earlier}, hold, with)
+}
+
+// journal is a record as it stands before a call, and whether it tells of an
+// earlier call with the same value whose answer nobody has.
+type journal struct {
+	rec     vaultstore.Record
+	version vaultstore.Version
+	earlier bool
+}
+
+// callAndStore spends the value, once more if there is no answer, and stores the
+// answer.
+func (k *Keeper) callAndStore(ctx context.Context, s spend, j journal, hold *hold, with *sealingKey) (vaultstore.Record, error) {
+	a, err := k.markAndCall(ctx, s, j.rec, j.version)
 	if a.called && fault.IsAmbiguous(err) {
 		now, at, readErr := k.unanswered(ctx, s, err)
 		switch {
 		case readErr != nil:
-			return rec, readErr
+			return j.rec, readErr
 		case s.moved(now):
 			return now, nil
 		case k.cfg.Replay == ReplayNever:
 			return now, k.lost(ctx, s, now, at)
 		}
-		earlier = true
+		j.earlier = true
 		if a, err = k.again(ctx, s, now, at); !a.called {
 			return a.rec, err
 		}
@@ -121,7 +147,7 @@ func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, vers
 	case !a.called:
 		return a.rec, err
 	}
-	return k.refused(ctx, s, a, earlier, err)
+	return k.refused(ctx, s, a, j.earlier, err)
 }
 
 // unanswered notes a call without an answer and reads the record again: somebody
@@ -164,11 +190,13 @@ type attempt struct {
 func (k *Keeper) markAndCall(ctx context.Context, s spend, rec vaultstore.Record, version vaultstore.Version) (attempt, error) {
 	rec, version, marked, err := k.mark(ctx, s, rec, version)
 	if err != nil {
+		k.uncalled.note(s.id, rec.Pending)
 		return attempt{rec: rec}, err
 	}
 	crashpoint.Reached(s.kind + crashpoint.Marked)
 	a := attempt{rec: rec, version: version}
 	if late := elapsed(marked, time.Now()); late > callWithin {
+		k.uncalled.note(s.id, rec.Pending)
 		return a, fault.Transient(fault.Vault, fmt.Errorf("custody: %s: %s went by between mark and call", s.kind, late.Round(time.Millisecond)))
 	}
 	// From here on nothing but the limit ends the call: an answer that nobody
@@ -178,6 +206,11 @@ func (k *Keeper) markAndCall(ctx context.Context, s spend, rec vaultstore.Record
 	defer cancel()
 	a.called = true
 	a.tokens, err = s.call(ctx)
+	// A process that was stopped reads its answer late. Others may have called since,
+	// but not before this: of two answers to one value the later counts.
+	if over := marked.Add(callWithin + k.cfg.CallLimit + callSlack).Round(0); a.tokens.ReceivedAt.Round(0).After(over) {
+		a.tokens.ReceivedAt = over
+	}
 	return a, err
 }
 
@@ -220,7 +253,9 @@ func (k *Keeper) triage(ctx context.Context, s spend, rec vaultstore.Record, ear
 	if earlier {
 		outcome, word = s.unknown(), outcomeUnknown
 	}
-	k.settle(ctx, s, word, now, at)
+	if conflict := k.settle(ctx, s, word, now, at); conflict != nil {
+		return now, conflict
+	}
 	k.cfg.Metrics.settled(s.kind, outcome)
 	crashpoint.Reached(s.kind + crashpoint.Settled)
 	return now, fmt.Errorf("%w: %w", outcome, err)

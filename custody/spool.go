@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
@@ -31,7 +32,31 @@ func NewSpool(dir string) (*Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("custody: trying the spool directory: %w", err)
 	}
-	return &Spool{dir}, errors.Join(probe.Close(), os.Remove(probe.Name()))
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return nil, fmt.Errorf("custody: trying the spool directory: %w", err)
+	}
+	return &Spool{dir}, sweepHalves(dir)
+}
+
+// halfLife is after what time a half-written copy is nobody's work any more.
+const halfLife = time.Hour
+
+// sweepHalves removes what processes left half written when they died.
+func sweepHalves(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("custody: listing the spool: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !strings.HasSuffix(e.Name(), spoolHalf) || time.Since(info.ModTime()) < halfLife {
+			continue // gone, whole, or just being written
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("custody: clearing the spool: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *Spool) path(key string) (string, error) {

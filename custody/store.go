@@ -28,7 +28,9 @@ func (k *Keeper) store(ctx context.Context, s spend, h *hold, a attempt, with *s
 	late := time.AfterFunc(escrowAfter, func() { c.escrow(ctx) })
 	rec, err := k.storeUntilTaken(ctx, s, a, c)
 	late.Stop()
-	c.forget(ctx)
+	if err == nil { // else a Vault that takes larger records may get it yet
+		c.forget(ctx)
+	}
 	return rec, err
 }
 
@@ -46,7 +48,7 @@ func (k *Keeper) storeUntilTaken(ctx context.Context, s spend, a attempt, c *cop
 		case errors.Is(err, vaultstore.ErrConflict):
 			now, at, readErr := k.read(ctx, s.id)
 			if readErr == nil {
-				if s.superseded(now, a.tokens) {
+				if at == 0 || s.superseded(now, a.tokens) { // 0: erased, since the mark was there
 					return now, nil // somebody stored the fruit of this very value, or a later one
 				}
 				moved := at != version

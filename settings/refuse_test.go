@@ -48,7 +48,7 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		"FINX_EXPIRING_NOTICE":        {"0s", "7d"},
 		"FINX_TOKEN_REPLAY":           {"once", "Always"},
 		"LEASE_TTL":                   {"1s", "11m"},
-		"CLOCK_SKEW":                  {"-1s", "1h"},
+		"CLOCK_SKEW":                  {"0s", "1h"},
 		"SWEEP_RATE":                  {"-1", "1.5", "100001"},
 		"VAULT_TRANSIT_MOUNT":         {"/transit", "a b"},
 		"VAULT_TRANSIT_KEY":           {"a/b", "..", "a b", "a?b"},
@@ -88,7 +88,7 @@ func TestGoodEdgesAreTaken(t *testing.T) {
 
 		"FINX_KEEPALIVE_RATE": {"0.001", "1000", "0.5"},
 		"SWEEP_RATE":          {"0", "100000"},
-		"CLOCK_SKEW":          {"0", "0s"},
+		"CLOCK_SKEW":          {"1ms", "10m"},
 		"LEASE_TTL":           {"2s", "10m"},
 		"VAULT_TRANSIT_KEY":   {"finx_escrow.2-b"},
 		"ESCROW_DIR":          {"/"},

@@ -24,7 +24,7 @@ func custodyTable() []Setting {
 			time.Millisecond, 20000*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.ExpiringNotice }),
 		oneOf("FINX_TOKEN_REPLAY", ReplayAlways, "whether a token call that got no answer is sent once more with the same code or token; `never` only if finX punishes that",
 			func(s *Settings) *string { return &s.FinX.TokenReplay }, ReplayAlways, ReplayNever),
-		duration("CLOCK_SKEW", "5s", "how far apart the clocks of the processes may be", 0, 10*time.Minute, func(s *Settings) *time.Duration { return &s.Handling.ClockSkew }),
+		duration("CLOCK_SKEW", "5s", "how far apart the clocks of the processes may be", time.Millisecond, 10*time.Minute, func(s *Settings) *time.Duration { return &s.Handling.ClockSkew }),
 		sweepRate("SWEEP_RATE", "100", "secrets a second that are read at the start, to find token calls that a crash cut off; `0` reads none"),
 		{
 			Env: "VAULT_TRANSIT_MOUNT", Default: "transit", Doc: "mount of the Transit engine, which seals the answers that Vault's KV could not take yet; used when it is there",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestSealedVault(t *testing.T) {
 	t.Cleanup(fresh.Close)
 	mustWait(t, "logging in", fresh.Check(t.Context()), false, "sealed")
 	s.Unseal(t)
-	if got, v, err := store.Get(t.Context(), id); got != want || v != 1 || err != nil {
+	if got, v, err := store.Get(t.Context(), id); !reflect.DeepEqual(got, want) || v != 1 || err != nil {
 		t.Errorf("after unsealing: version %d, %v", v, err)
 	}
 }

@@ -30,6 +30,9 @@ type Record struct {
 	Rotation                  int       // how often the refresh token was replaced
 	CodeSHA256                string    // of the code that was exchanged
 	Pending                   *Pending  // nil when no spending call is open
+	// Earlier holds marks of other values that Pending would have overwritten and
+	// whose end is not known, or known to be unknown; the newest first.
+	Earlier []Pending
 }
 
 // Pending is the rotation journal: it is written before a call that spends a
@@ -65,6 +68,7 @@ type stored struct {
 	Rotation          int       `json:"rotation"`
 	CodeSHA256        string    `json:"code_sha256,omitempty"`
 	Pending           *Pending  `json:"pending,omitempty"`
+	Earlier           []Pending `json:"earlier,omitempty"`
 }
 
 // encode returns the body of a check-and-set write. It is one of the two places
@@ -75,7 +79,7 @@ func encode(r Record, cas Version, writeID string, limit int) ([]byte, error) {
 		AccessToken: r.AccessToken.Reveal(), RefreshToken: r.RefreshToken.Reveal(),
 		TokenType: r.TokenType, Scope: r.Scope,
 		AccessExpiresAt: r.AccessExpiresAt.UTC(), RefreshObtainedAt: r.RefreshObtainedAt.UTC(),
-		Rotation: r.Rotation, CodeSHA256: r.CodeSHA256, Pending: r.Pending,
+		Rotation: r.Rotation, CodeSHA256: r.CodeSHA256, Pending: r.Pending, Earlier: r.Earlier,
 	}
 	// JSON would silently replace what is not UTF-8 and blow what it escapes up to
 	// six times its size. A token is stored as it came, however odd it is: refusing it
@@ -119,7 +123,7 @@ func (d stored) record() (Record, error) {
 		AccessToken: secret.New(d.AccessToken), RefreshToken: secret.New(d.RefreshToken),
 		TokenType: d.TokenType, Scope: d.Scope,
 		AccessExpiresAt: d.AccessExpiresAt, RefreshObtainedAt: d.RefreshObtainedAt,
-		Rotation: d.Rotation, CodeSHA256: d.CodeSHA256, Pending: d.Pending,
+		Rotation: d.Rotation, CodeSHA256: d.CodeSHA256, Pending: d.Pending, Earlier: d.Earlier,
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package vaultstore
 import (
 	"encoding/json"
 	"path"
+	"reflect"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ func FuzzRecordSurvivesJSON(f *testing.F) {
 			t.Fatal(err)
 		}
 		got, err := back.record()
-		if err != nil || got != want || back.WriteID != "id" {
+		if err != nil || !reflect.DeepEqual(got, want) || back.WriteID != "id" {
 			t.Errorf("changed on the way: %v", err)
 		}
 	})

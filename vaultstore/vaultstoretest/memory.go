@@ -125,6 +125,10 @@ func clone(r vaultstore.Record) vaultstore.Record {
 		pending.StartedAt = plain(pending.StartedAt)
 		r.Pending = &pending
 	}
+	r.Earlier = slices.Clone(r.Earlier)
+	for i := range r.Earlier {
+		r.Earlier[i].StartedAt = plain(r.Earlier[i].StartedAt)
+	}
 	return r
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,7 @@ func fullRecord() vaultstore.Record {
 		AccessExpiresAt: at.Add(time.Hour), RefreshObtainedAt: at,
 		Rotation: 7, CodeSHA256: secret.New("code").SHA256(),
 		Pending: &vaultstore.Pending{Kind: "refresh", Holder: "pod-1", StartedAt: at, Attempt: 2, SHA256: secret.New("refresh").SHA256()},
+		Earlier: []vaultstore.Pending{{Kind: "exchange", Holder: "pod-0", StartedAt: at, Attempt: 1, SHA256: secret.New("code").SHA256(), Outcome: "unknown"}},
 	}
 }
 
@@ -106,7 +108,7 @@ func conflict(t *testing.T, s Store) {
 
 func notFound(t *testing.T, s Store) {
 	r, v, err := s.Get(t.Context(), NewID())
-	if !errors.Is(err, vaultstore.ErrNotFound) || v != 0 || r != (vaultstore.Record{}) {
+	if !errors.Is(err, vaultstore.ErrNotFound) || v != 0 || !reflect.DeepEqual(r, vaultstore.Record{}) {
 		t.Errorf("version %d, error %v, want not found", v, err)
 	}
 }
@@ -246,12 +248,12 @@ func oddIDsRefused(t *testing.T, s Store) {
 func callersKeptApart(t *testing.T, s Store) {
 	id, r := NewID(), fullRecord()
 	mustPut(t, s, id, r, 0, 1)
-	r.Pending.Holder = "changed after the write"
+	r.Pending.Holder, r.Earlier[0].Holder = "changed after the write", "changed after the write"
 	got, _, err := s.Get(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.Pending.Holder = "changed after the read"
+	got.Pending.Holder, got.Earlier[0].Holder = "changed after the read", "changed after the read"
 	mustGet(t, s, id, fullRecord(), 1)
 }
 
@@ -282,13 +284,8 @@ func mustGet(t *testing.T, s Store, id string, want vaultstore.Record, version v
 	if err != nil || v != version {
 		t.Fatalf("reading: version %d, %v, want %d", v, err, version)
 	}
-	gotPending, wantPending := got.Pending, want.Pending
-	got.Pending, want.Pending = nil, nil
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if (gotPending == nil) != (wantPending == nil) || gotPending != nil && *gotPending != *wantPending {
-		t.Errorf("pending: got %+v, want %+v", gotPending, wantPending)
 	}
 }
 
