@@ -136,12 +136,13 @@ func (k *Keeper) forgetAnswer(ctx context.Context, a answer) {
 	}
 }
 
-// leftBehind looks for the answers to values whose marks other processes left
-// open, before a value is spent: of this value and of others, because a refresh
-// must not bury a renewal's code.
+// leftBehind looks for the answers to values whose marks are open, before a value
+// is spent and before its end is called unknown: of this value and of others,
+// because a refresh must not bury a renewal's code. Marks of this process count
+// too: another one may have got the answer to the same value.
 func (k *Keeper) leftBehind(ctx context.Context, s spend, rec vaultstore.Record) (vaultstore.Record, bool, error) {
 	for _, m := range marks(rec) {
-		if m.Outcome != "" || m.Holder == k.cfg.Holder {
+		if m.Outcome != "" {
 			continue
 		}
 		a, found, err := k.recall(ctx, s.id, m.SHA256)

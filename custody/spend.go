@@ -47,6 +47,8 @@ func (s spend) moved(now vaultstore.Record) bool {
 // another pair may have withdrawn the first.
 func (s spend) superseded(now vaultstore.Record, t finx.Tokens) bool {
 	switch {
+	case s.kind == kindRefresh && now.CodeSHA256 != s.base:
+		return true // the user has renewed the access since
 	case now.Rotation < s.rotation:
 		return now.CodeSHA256 != s.base // erased and made anew; else Vault was set back to a backup
 	case s.kind == kindExchange && now.CodeSHA256 != s.sha256:
@@ -131,7 +133,11 @@ func (k *Keeper) callAndStore(ctx context.Context, s spend, j journal, hold *hol
 			return j.rec, readErr
 		case s.moved(now):
 			return now, nil
-		case k.cfg.Replay == ReplayNever:
+		}
+		if home, found, err := k.leftBehind(ctx, s, now); found || err != nil {
+			return home, err
+		}
+		if k.cfg.Replay == ReplayNever {
 			return now, k.lost(ctx, s, now, at)
 		}
 		j.earlier = true
@@ -251,6 +257,10 @@ func (k *Keeper) triage(ctx context.Context, s spend, rec vaultstore.Record, ear
 	}
 	outcome, word := s.rejected(), outcomeRejected
 	if earlier {
+		// Whoever got the answer may have brought it into escrow by now.
+		if home, found, err := k.leftBehind(ctx, s, now); found || err != nil {
+			return home, err
+		}
 		outcome, word = s.unknown(), outcomeUnknown
 	}
 	if conflict := k.settle(ctx, s, word, now, at); conflict != nil {
