@@ -157,7 +157,7 @@ func (k *Keeper) settle(ctx context.Context, s spend, outcome string, rec vaults
 // have been made by nobody: the first of their value.
 type uncalled struct {
 	mu    sync.Mutex
-	marks map[string]time.Time
+	marks map[string]vaultstore.Pending
 }
 
 func (u *uncalled) note(id string, p *vaultstore.Pending) {
@@ -167,18 +167,18 @@ func (u *uncalled) note(id string, p *vaultstore.Pending) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.marks == nil || len(u.marks) == maxNoted {
-		u.marks = map[string]time.Time{} // forgetting costs a question more, nothing else
+		u.marks = map[string]vaultstore.Pending{} // forgetting costs a question more, nothing else
 	}
-	u.marks[id] = p.StartedAt
+	u.marks[id] = *p
 }
 
 // take reports whether p is such a mark, and forgets it.
 func (u *uncalled) take(id string, p *vaultstore.Pending) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	at, ok := u.marks[id]
+	own, ok := u.marks[id]
 	delete(u.marks, id)
-	return ok && p != nil && at.Equal(p.StartedAt)
+	return ok && p != nil && p.Holder == own.Holder && p.StartedAt.Equal(own.StartedAt)
 }
 
 // settled returns the error that the spending of this value ended with before.

@@ -216,3 +216,66 @@ func TestARotationInEscrowIsStaleAfterARenewal(t *testing.T) {
 		}
 	})
 }
+
+// The answer to another value, found while a code has no answer, is brought home
+// and is no success of the code.
+func TestAnAnswerToAnotherValueIsNoSuccess(t *testing.T) {
+	for name, first := range map[string]error{"after no answer": noAnswer(), "after a refusal": refused()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var copies map[string][]byte
+				var bucket *shelf
+				s, bucket := newEscrowed(t, func(_ context.Context, n int) (finx.Tokens, error) {
+					if n == 1 {
+						maps.Copy(bucket.copies, copies)
+						return finx.Tokens{}, first
+					}
+					return pairOf("9"), nil
+				})
+				copies = s.copyOf(s.access, pairOf("2"))
+				code := secret.New("code")
+				s.somebody(func(r *vaultstore.Record) {
+					markedBy("gone", time.Now().Add(-time.Hour))(r)
+					r.Earlier = []vaultstore.Pending{{
+						Kind: "exchange", Holder: "gone", StartedAt: time.Now().Add(-2 * time.Hour).UTC(), Attempt: 1, SHA256: code.SHA256(),
+					}}
+				})
+				k := s.keeper("a")
+				if _, err := k.Exchange(t.Context(), s.id, code, redirectURI); fault.Of(err) != fault.WaitUntil {
+					t.Errorf("error %v, want another look", err)
+				}
+				if rec, _ := s.record(); rec.RefreshToken.Reveal() != "R2" {
+					t.Errorf("stored: %s, want what was in escrow", rec.RefreshToken.Reveal())
+				}
+				if _, err := k.Exchange(t.Context(), s.id, code, redirectURI); err != nil {
+					t.Error(err)
+				}
+				if rec, _ := s.record(); rec.RefreshToken.Reveal() != "R9" || rec.CodeSHA256 != code.SHA256() {
+					t.Errorf("stored: %s, want the tokens of the code", rec.RefreshToken.Reveal())
+				}
+			})
+		})
+	}
+}
+
+// That a mark has the very time of one that this process wrote in vain does not
+// make it this process's.
+func TestOnlyAMarkOfOnesOwnCanBeWithoutACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStub(t, func(context.Context, int) (finx.Tokens, error) { return finx.Tokens{}, refused() })
+		s.store.hook(func(n int) error {
+			if n == 1 {
+				s.somebody(markedBy("gone", time.Now())) // a conflict for this process, at the same moment
+			}
+			return nil
+		})
+		k := s.keeper("a")
+		if err := s.access(k); fault.Of(err) != fault.WaitUntil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // on the clock of the bubble
+		if err := s.access(k); !errors.Is(err, custody.ErrRotationUnknown) {
+			t.Errorf("error %v, want the outcome unknown: another process died with its call", err)
+		}
+	})
+}

@@ -270,6 +270,8 @@ func (f *facts) away(p *process) {
 // finished judges how a job ended.
 func (f *facts) finished(w *world, j finished) {
 	switch {
+	case j.err == nil && j.what == "exchange" && !f.codes[j.code]:
+		f.breachf("I4: %s says that %s was exchanged, and its tokens are not stored", j.by.name, j.code)
 	case errors.Is(j.err, custody.ErrCodeRejected):
 		f.path("code rejected")
 		if c := w.provider.codes[j.code]; j.what == "exchange" && c.family != nil && !f.excused[c.family] {

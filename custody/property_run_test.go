@@ -49,7 +49,7 @@ var wantPaths = []string{
 func TestNoInterleavingLosesAToken(t *testing.T) {
 	checks, batches := "800", 6
 	if os.Getenv("FINX_TEST_LONG") != "" {
-		checks = "60000"
+		checks = "30000"
 	}
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		if err := f.Value.Set(checks); err != nil {

@@ -93,10 +93,7 @@ func (k *Keeper) spend(ctx context.Context, s spend, rec vaultstore.Record, vers
 	}
 	defer hold.leave()
 	crashpoint.Reached(s.kind + crashpoint.Locked)
-	if now, home, err := k.leftBehind(ctx, s, rec); home || err != nil {
-		if home && err == nil && !s.moved(now) {
-			err = k.atWork(s.kind) // the answer to another value: what there is to do now, a new look decides
-		}
+	if now, home, err := k.broughtHome(ctx, s, rec); home || err != nil {
 		return now, err
 	}
 	// A refusal now would mean that the former attempt's answer was lost.
@@ -134,7 +131,7 @@ func (k *Keeper) callAndStore(ctx context.Context, s spend, j journal, hold *hol
 		case s.moved(now):
 			return now, nil
 		}
-		if home, found, err := k.leftBehind(ctx, s, now); found || err != nil {
+		if home, found, err := k.broughtHome(ctx, s, now); found || err != nil {
 			return home, err
 		}
 		if k.cfg.Replay == ReplayNever {
@@ -154,6 +151,16 @@ func (k *Keeper) callAndStore(ctx context.Context, s spend, j journal, hold *hol
 		return a.rec, err
 	}
 	return k.refused(ctx, s, a, j.earlier, err)
+}
+
+// broughtHome is leftBehind for a caller that is at work on s: the answer to
+// another value is no success, and what there is to do now, a new look decides.
+func (k *Keeper) broughtHome(ctx context.Context, s spend, rec vaultstore.Record) (vaultstore.Record, bool, error) {
+	now, home, err := k.leftBehind(ctx, s, rec)
+	if home && err == nil && !s.moved(now) {
+		err = k.atWork(s.kind)
+	}
+	return now, home, err
 }
 
 // unanswered notes a call without an answer and reads the record again: somebody
@@ -258,7 +265,7 @@ func (k *Keeper) triage(ctx context.Context, s spend, rec vaultstore.Record, ear
 	outcome, word := s.rejected(), outcomeRejected
 	if earlier {
 		// Whoever got the answer may have brought it into escrow by now.
-		if home, found, err := k.leftBehind(ctx, s, now); found || err != nil {
+		if home, found, err := k.broughtHome(ctx, s, now); found || err != nil {
 			return home, err
 		}
 		outcome, word = s.unknown(), outcomeUnknown
