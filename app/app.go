@@ -165,13 +165,12 @@ func (p *process) waitForTokens(ctx context.Context, patience time.Time) error {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
-		n, oldest := p.keeper.Unstored()
-		exposed := p.keeper.Exposed()
+		u, exposed := p.keeper.Unstored(), p.keeper.Exposed()
 		if exposed == 0 && time.Now().After(patience) {
-			p.Logger.WarnContext(ctx, "drain leaves tokens in escrow; the next process brings them home", "connections", n, "since", oldest.String())
+			p.Logger.WarnContext(ctx, "drain leaves tokens in escrow; the next process brings them home", "connections", u.Answers, "since", u.Oldest.String())
 			return nil
 		}
-		p.Logger.ErrorContext(ctx, "drain waits for tokens that Vault has not taken", "connections", n, "exposed", exposed, "since", oldest.String(), "error", err)
+		p.Logger.ErrorContext(ctx, "drain waits for tokens that Vault has not taken", "connections", u.Answers, "exposed", exposed, "since", u.Oldest.String(), "error", err)
 	}
 }
 

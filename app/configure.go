@@ -7,6 +7,7 @@ import (
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/internal/natsconn"
+	"github.com/finx-connector/finx-connector/internal/secret"
 	"github.com/finx-connector/finx-connector/settings"
 	"github.com/finx-connector/finx-connector/streams"
 	"github.com/finx-connector/finx-connector/vaultstore"
@@ -86,6 +87,9 @@ func FinXConfig(s settings.Settings) finx.Config {
 // VaultConfig returns how Vault is reached and logged in to.
 func VaultConfig(s settings.Settings) vaultstore.Config {
 	v := s.Vault
+	if v.SecretIDFile != "" {
+		v.SecretID = secret.Text{} // settings have read the file; the login reads it again, as it may be replaced
+	}
 	return vaultstore.Config{
 		Address: v.Addr, Namespace: v.Namespace,
 		TLS: vaultstore.TLS{

@@ -3,12 +3,16 @@ package app_test
 import (
 	"errors"
 	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/finx-connector/finx-connector/app"
 	"github.com/finx-connector/finx-connector/settings"
+	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
 // load reads settings from a made-up environment.
@@ -53,6 +57,33 @@ func TestSettingsReachTheirParts(t *testing.T) {
 		if !ok {
 			t.Errorf("%s does not reach the part it is for", what)
 		}
+	}
+}
+
+// A secret that lies in a file is read by settings, and again by the login, which
+// takes one or the other.
+func TestSecretsOfFilesReachTheLogin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret-id")
+	if err := os.WriteFile(file, []byte("s-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"VAULT_ADDR": "https://vault.example:8200", "VAULT_AUTH": "approle", "VAULT_ROLE_ID": "role",
+		"FINX_BASE_URL": "https://finx.example", "FINX_CLIENT_ID": "id", "FINX_CLIENT_SECRET": "geheim",
+	}
+	for name, value := range map[string]string{"VAULT_SECRET_ID_FILE": file, "VAULT_SECRET_ID": "s-1"} {
+		env := maps.Clone(env)
+		env[name] = value
+		s, err := settings.Load("", func(name string) string { return env[name] }, nil, settings.Need{FinX: true, Vault: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, err := vaultstore.New(app.VaultConfig(s))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		store.Close()
 	}
 }
 

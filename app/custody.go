@@ -30,7 +30,7 @@ func (p *process) openCustody(ctx context.Context, tokens custody.TokenEndpoint,
 	if err != nil {
 		return err
 	}
-	p.watchUnstored()
+	p.watchUnstored(escrow != nil)
 	if escrow == nil {
 		p.Logger.WarnContext(ctx, "no escrow is configured: tokens that Vault does not take will not outlive this process")
 	}
@@ -79,27 +79,42 @@ func splitSecret(list secret.Text) []secret.Text {
 }
 
 // watchUnstored makes tokens that Vault does not have yet an alarm.
-func (p *process) watchUnstored() {
+func (p *process) watchUnstored(escrow bool) {
 	p.reg.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "finx_connector_custody_unstored",
 			Help: "Connections whose newest tokens this process holds, because Vault does not take them.",
-		}, func() float64 { n, _ := p.keeper.Unstored(); return float64(n) }),
+		}, func() float64 { return float64(p.keeper.Unstored().Answers) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "finx_connector_custody_exposed",
 			Help: "Token calls that would lose something if this process ended now: under way, or neither in Vault nor in escrow.",
 		}, func() float64 { return float64(p.keeper.Exposed()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "finx_connector_custody_escrow_ready",
+			Help: "1 while answers can be sealed for escrow, 0 without a key or without an escrow.",
+		}, func() float64 {
+			if escrow && p.keeper.EscrowReady() {
+				return 1
+			}
+			return 0
+		}),
 	)
-	p.health.checks = append(p.health.checks, check{"custody", func(context.Context) error {
-		n, oldest := p.keeper.Unstored()
-		if oldest <= unstoredQuiet {
-			return nil
-		}
-		if p.keeper.Exposed() == 0 {
-			return fmt.Errorf("tokens of %d connections are in escrow, since %s, because Vault does not take them", n, oldest.Round(time.Second))
-		}
-		return fmt.Errorf("tokens of %d connections are in memory only, since %s: do not stop this process before Vault takes writes", n, oldest.Round(time.Second))
-	}})
+	p.health.checks = append(p.health.checks, check{"custody", func(context.Context) error { return inHand(p.keeper.Unstored()) }})
+}
+
+// inHand says what would be lost if this process ended now.
+func inHand(u custody.Unstored) error {
+	if u.Oldest <= unstoredQuiet {
+		return nil
+	}
+	since, nowhere := u.Oldest.Round(time.Second), u.Answers-u.Escrow-u.Spool
+	switch {
+	case nowhere > 0:
+		return fmt.Errorf("tokens of %d connections are in memory only, since %s: do not stop this process before Vault takes writes", nowhere, since)
+	case u.Spool > 0:
+		return fmt.Errorf("tokens of %d connections are in ESCROW_DIR of this host only, since %s, because neither Vault nor the broker takes them", u.Spool, since)
+	}
+	return fmt.Errorf("tokens of %d connections are in escrow, since %s, because Vault does not take them", u.Escrow, since)
 }
 
 // unstoredQuiet is how long an answer may be on its way to Vault without it

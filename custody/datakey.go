@@ -99,6 +99,12 @@ func (r *keyring) problem() error {
 	return r.absent
 }
 
+func (r *keyring) atHand() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current != nil
+}
+
 // open opens what was kept under key. The verdict GiveUp means that it will
 // never open with the keys there are.
 func (r *keyring) open(ctx context.Context, key string, raw []byte) (answer, error) {

@@ -99,6 +99,8 @@ func (k *Keeper) keep(ctx context.Context, s spend, h *hold, with *sealingKey, t
 	if spool := k.cfg.Escrow.Spool; spool != nil {
 		if err := spool.Put(ctx, c.key, c.sealed); err != nil {
 			k.cfg.Logger.ErrorContext(ctx, "answer not spooled", "connection_id", s.id, "kind", s.kind, "error", err)
+		} else {
+			h.spooled()
 		}
 	}
 	crashpoint.Reached(s.kind + crashpoint.Kept)

@@ -137,7 +137,10 @@ func (r *rig) abandoned(e *custody.Escrow, id string, bucket *shelf) (heal func(
 			r.t.Error(err)
 		}
 	})
-	natstest.Eventually(r.t, 20*time.Second, func() bool { return len(bucket.keys()) > 0 }, "a copy in escrow")
+	natstest.Eventually(r.t, 20*time.Second, func() bool { return dead.Unstored().Escrow == 1 }, "a copy in escrow")
+	if u := dead.Unstored(); u.Answers != 1 || u.Oldest <= 0 || dead.Exposed() != 0 || !dead.EscrowReady() {
+		r.t.Errorf("in hand %+v, exposed %d", u, dead.Exposed())
+	}
 	return heal
 }
 

@@ -20,6 +20,7 @@ type holding struct {
 type hold struct {
 	in    *holding
 	since time.Time // when finX handed tokens out; zero before
+	spool bool      // a sealed copy is on this host
 	copy  bool      // a sealed copy is where all replicas can bring it home
 }
 
@@ -44,6 +45,13 @@ func (o *hold) tokens() {
 	o.since = time.Now()
 }
 
+// spooled notes that a sealed copy of them is in this host's spool.
+func (o *hold) spooled() {
+	o.in.mu.Lock()
+	defer o.in.mu.Unlock()
+	o.spool = true
+}
+
 // copied notes that a sealed copy of them is in the escrow bucket.
 func (o *hold) copied() {
 	o.in.mu.Lock()
@@ -60,19 +68,32 @@ func (o *hold) leave() {
 	}
 }
 
-// Unstored returns how many connections have their newest tokens in memory
-// only, and since when the longest of them. A process with any must not be
-// stopped by force.
-func (k *Keeper) Unstored() (n int, oldest time.Duration) {
+// Unstored is what this process holds because Vault has not taken it yet.
+type Unstored struct {
+	Answers int           // tokens of so many connections
+	Oldest  time.Duration // since when the longest of them
+	Escrow  int           // of these, with a copy that every replica can bring home
+	Spool   int           // of the others, with a copy on this host only
+}
+
+// Unstored says what Vault has not taken. A process that holds answers with no
+// copy anywhere must not be stopped by force.
+func (k *Keeper) Unstored() (u Unstored) {
 	k.holding.mu.Lock()
 	defer k.holding.mu.Unlock()
 	for one := range k.holding.holds {
-		if !one.since.IsZero() {
-			n++
-			oldest = max(oldest, time.Since(one.since))
+		switch {
+		case one.since.IsZero():
+			continue // under way: nothing is in hand
+		case one.copy:
+			u.Escrow++
+		case one.spool:
+			u.Spool++
 		}
+		u.Answers++
+		u.Oldest = max(u.Oldest, time.Since(one.since))
 	}
-	return n, oldest
+	return u
 }
 
 // Exposed returns how many spending calls would lose something if this process

@@ -173,3 +173,6 @@ func (k *Keeper) PrepareEscrow(ctx context.Context) error {
 	}
 	return k.keys.problem()
 }
+
+// EscrowReady reports whether a key to seal with is at hand.
+func (k *Keeper) EscrowReady() bool { return k.keys.atHand() }

@@ -248,7 +248,7 @@ func (f *facts) received(r *request) {
 func (f *facts) holds(w *world) {
 	rec, _, _ := w.store.Get(w.t.Context(), theConnection)
 	for _, h := range f.hands {
-		n, _ := h.by.keeper.Unstored()
+		n := h.by.keeper.Unstored().Answers
 		if h.there && n == 0 && w.provider.newer(h.token, rec.RefreshToken.Reveal()) {
 			f.breachf("I2: %s let go of %s, and something older is stored", h.by.name, h.token)
 		}
