@@ -14,7 +14,7 @@ const manyTries = 20
 // quiet lets everything happen that is on its way.
 func (s *scheduler) quiet() {
 	for range 10000 {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 		s.attend()
 		s.check()
 		all := s.w.waiting()

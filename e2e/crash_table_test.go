@@ -52,7 +52,7 @@ func tableHead(kind, what string) []string {
 
 // begin is the line before the table.
 func (tb *table) begin() string {
-	return "<!-- table: " + tb.name + "; drawn by go test ./e2e -run " + tb.t.Name() + " -update -->\n"
+	return "<!-- table: " + tb.name + "; drawn by make crash-tables -->\n"
 }
 
 // expect says that a row will come for a provider. It is called in the order of

@@ -25,15 +25,15 @@ func custodyTable() []Setting {
 		oneOf("FINX_TOKEN_REPLAY", ReplayAlways, "whether a token call that got no answer is sent once more with the same code or token; `never` only if finX punishes that",
 			func(s *Settings) *string { return &s.FinX.TokenReplay }, ReplayAlways, ReplayNever),
 		duration("CLOCK_SKEW", "5s", "how far apart the clocks of the processes may be", time.Millisecond, 10*time.Minute, func(s *Settings) *time.Duration { return &s.Handling.ClockSkew }),
-		sweepRate("SWEEP_RATE", "100", "secrets a second that are read at the start, to find token calls that a crash cut off; `0` reads none"),
+		sweepRate("SWEEP_RATE", "100", "secrets a second that are read at the start and every four hours, to find token calls that a crash cut off; `0` reads none"),
 		{
 			Env: "VAULT_TRANSIT_MOUNT", Default: "transit", Doc: "mount of the Transit engine, which seals the answers that Vault's KV could not take yet; used when it is there",
 			Allowed: "path without a slash at either end", set: pathSegment(func(s *Settings) *string { return &s.Vault.TransitMount }),
 		},
 		checked("VAULT_TRANSIT_KEY", "finx-escrow", "its key", "name of letters, digits, -, _ and dots",
 			transitKey, func(s *Settings) *string { return &s.Vault.TransitKey }),
-		escrowKeys("ESCROW_KEY", "seals them instead of Transit; the first key seals, all of them open", func(s *Settings) *secret.Text { return &s.Vault.EscrowKeys }),
-		checked("ESCROW_DIR", "", "where this host keeps such a sealed answer until it is stored, besides the broker", "absolute path of a directory",
+		escrowKeys("ESCROW_KEY", "seals them instead of Transit, the same for all processes; the first key seals, all of them open", func(s *Settings) *secret.Text { return &s.Vault.EscrowKeys }),
+		checked("ESCROW_DIR", "", "where this host keeps every answer, sealed, until it is stored; needs one of the two keys", "absolute path of a directory",
 			filepath.IsAbs, func(s *Settings) *string { return &s.Vault.EscrowDir }),
 	}
 }
