@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/finx-connector/finx-connector/custody"
@@ -71,33 +72,35 @@ func (g *gate) Get(ctx context.Context, id string) (vaultstore.Record, vaultstor
 }
 
 func TestNothingBeginsAfterStop(t *testing.T) {
-	s := newScene(t, func(int) (finx.Tokens, error) { return pair("new"), nil })
-	g := &gate{moodyStore: s.store, at: make(chan struct{}), let: make(chan struct{})}
-	k, err := custody.New(custody.Config{
-		Secrets: g, Tokens: s.end, Lock: s.locks.lock, Holder: "a",
-		RefreshSkew: time.Minute, CallLimit: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, func(int) (finx.Tokens, error) { return pair("new"), nil })
+		g := &gate{moodyStore: s.store, at: make(chan struct{}), let: make(chan struct{})}
+		k, err := custody.New(custody.Config{
+			Secrets: g, Tokens: s.end, Lock: s.locks.lock, Holder: "a",
+			RefreshSkew: time.Minute, CallLimit: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() {
+			_, err := k.Rotate(ctx, s.id, time.Now())
+			done <- err
+		}()
+		<-g.at
+		cancel() // the process is told to stop
+		<-done   // whoever asked has gone
+		k.Stop()
+		if err := k.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		close(g.let) // the drain is over, and the refresh comes to its mark
+		synctest.Wait()
+		if s.end.calls != 0 {
+			t.Error("Wait said that nothing is under way, and then the refresh token was spent")
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { _, err := k.Rotate(ctx, s.id, time.Now()); done <- err }()
-	<-g.at
-	cancel() // SIGTERM
-	<-done   // upkeep has returned
-	k.Stop()
-	short, stop := context.WithTimeout(t.Context(), time.Second)
-	defer stop()
-	if err := k.Wait(short); err != nil {
-		return // good
-	}
-	close(g.let) // the process is past its drain: stops run, main returns
-	time.Sleep(300 * time.Millisecond)
-	if s.end.calls == 0 {
-		return
-	}
-	t.Error("Wait said that nothing is under way, and then the refresh token was spent")
 }
 
 // Erased while the first exchange is in hand.
