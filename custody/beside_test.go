@@ -72,3 +72,34 @@ func TestARefreshDoesNotForgetAnOpenExchange(t *testing.T) {
 		t.Errorf("with Replay=never the code was sent again %d times", n)
 	}
 }
+
+// A copy that no key opens, of another value, keeps its claim and holds up nobody.
+func TestAForeignCopyWithoutItsKeyHoldsUpNobody(t *testing.T) {
+	r := newRig(t, finxtest.Options{})
+	bucket := &shelf{}
+	id, code2 := r.established(), r.code()
+	r.expire(id)
+	heal := r.vaultFailsAfterMark()
+	dead := r.keyed("replica-dead", &custody.Escrow{Keys: staticKeys(t, escrowKeyText(1)), Bucket: bucket})
+	go func() { _, _ = dead.Exchange(context.WithoutCancel(t.Context()), id, code2, redirectURI) }()
+	natstest.Eventually(t, 20*time.Second, func() bool { return dead.Unstored().Escrow == 1 }, "a copy in escrow")
+	r.ageMark(id)
+	r.locks.off = true
+	r.store.mu.Lock()
+	r.store.puts = -1000 // Vault takes the writes of the others
+	r.store.mu.Unlock()
+	keyless := r.keyed("replica-2", &custody.Escrow{Keys: staticKeys(t, escrowKeyText(2)), Bucket: bucket})
+	if _, err := keyless.Access(t.Context(), id); err != nil {
+		t.Errorf("a refresh beside it: %v", err)
+	}
+	if home, err := keyless.BringHome(t.Context()); err != nil || home.Unreadable != 1 || len(bucket.keys()) != 1 {
+		t.Errorf("%+v, %v, %d copies", home, err, len(bucket.keys()))
+	}
+	heal()
+	if err := dead.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if rec, _ := r.record(id); rec.CodeSHA256 != code2.SHA256() {
+		t.Error("the tokens of the renewal are not what is stored in the end")
+	}
+}

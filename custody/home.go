@@ -145,7 +145,11 @@ func (k *Keeper) leftBehind(ctx context.Context, s spend, rec vaultstore.Record)
 		if m.Outcome != "" {
 			continue
 		}
+		ours := m.SHA256 == s.sha256
 		a, found, err := k.recall(ctx, s.id, m.SHA256)
+		if !ours && errors.Is(err, errKeyAway) {
+			continue // it keeps its claim, whatever comes of this value
+		}
 		if err != nil {
 			return rec, false, err
 		}
@@ -156,7 +160,10 @@ func (k *Keeper) leftBehind(ctx context.Context, s spend, rec vaultstore.Record)
 		if err != nil {
 			return rec, false, err
 		}
-		if m.SHA256 == s.sha256 && !stored && !s.moved(now) {
+		if !ours && !stored {
+			continue // out of date, and perhaps not to be deleted
+		}
+		if !stored && !s.moved(now) {
 			return rec, false, fault.Transient("", fmt.Errorf("custody: %s: the record moved while an answer was brought home", s.kind))
 		}
 		return now, true, nil
