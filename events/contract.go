@@ -44,6 +44,9 @@ const (
 	StreamDLQ       = "FINX_DLQ"
 )
 
+// ObjectsOversize is the object store for single transactions that fit into no part.
+const ObjectsOversize = "finx_oversize"
+
 // Header names. NATS headers are case-sensitive on the wire; this package
 // writes them as given here and reads them in any case.
 const (

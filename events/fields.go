@@ -193,10 +193,11 @@ func unquote(v jsontext.Value) string {
 	return string(b)
 }
 
-// elements returns the elements of an array that the decoder has accepted.
+// elements returns the elements of an array that a decoder has accepted, also
+// the lenient one of parseOwn.
 func elements(v jsontext.Value) []jsontext.Value {
 	var out []jsontext.Value
-	d := jsontext.NewDecoder(strings.NewReader(string(v)))
+	d := jsontext.NewDecoder(strings.NewReader(string(v)), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if _, err := d.ReadToken(); err != nil {
 		return nil
 	}

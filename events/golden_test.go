@@ -58,7 +58,8 @@ func outputs() map[string]events.Output {
 			ConnectionID: connectionID, UserID: "alice@example.com",
 			Erased: events.Erased{VaultVersions: 3, KVKeys: 2, StreamMessages: 17, DLQMessages: 1, Timers: 1},
 		}),
-		"transactions_fetched": events.NewTransactionsFetched(cause, fetchedPart()),
+		"transactions_fetched":          events.NewTransactionsFetched(cause, fetchedPart()),
+		"transactions_fetched_oversize": events.NewTransactionsFetched(cause, oversizePart()),
 		"fetch_completed": events.NewFetchCompleted(cause, events.FetchCompleted{
 			ConnectionID: connectionID, UserID: "alice@example.com", FetchID: fetchID, Trigger: events.TriggerCallback,
 			Accounts:     []events.AccountFetched{{AccountID: "A12345.6", Parts: 1, Transactions: 2, SyncedAt: "2026-11-22T10:00:00.000Z"}},
@@ -186,7 +187,7 @@ func decode(e events.Envelope) (any, error) {
 
 func TestNoGoldenWithoutAnEvent(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
-	want := len(allTypes()) + 1 // and the keep-alive's, which is internal
+	want := len(allTypes()) + 2 // and the keep-alive's, which is internal, and a part that refers to the object store
 	if err != nil || len(files) != want {
 		t.Errorf("%d goldens, %v, want %d: %s", len(files), err, want, strings.Join(files, " "))
 	}

@@ -147,7 +147,7 @@ func knownName(s string) bool {
 		"allow_multi_selection", "sync_period", "save_secrets",
 		"success", "code", "cancel", "abort", "flow_id", "callback_url",
 		"connection_id", "since", "full", "reason", "trigger",
-		"account", "transactions", "window", "fetch_id", "part", "synced_at", "scope", "location", "detail", "what",
+		"account", "transactions", "oversize", "window", "fetch_id", "part", "synced_at", "scope", "location", "detail", "what",
 		"established_at", "expires_at", "days_left", "erased", "event_ids", "started_at", "finished_at", "retry_at":
 		return true
 	}

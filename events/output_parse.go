@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -63,7 +64,8 @@ func parseOutput(m Message) (Output, *FieldError) {
 }
 
 // DecodeTransactionsFetched reads the data of a transactions.fetched. Account
-// and Transactions alias o.Data and are the bytes finX sent.
+// and Transactions alias o.Data and are the bytes finX sent; what Oversize refers
+// to is not fetched.
 func DecodeTransactionsFetched(o Output) (TransactionsFetched, error) {
 	const what = TypeTransactionsFetched
 	if o.Type != what {
@@ -88,6 +90,7 @@ func DecodeTransactionsFetched(o Output) (TransactionsFetched, error) {
 	if list := f.container("transactions", jsontext.KindBeginArray); list != nil {
 		d.Transactions = slices.Clip(bytes.TrimSpace(list[1 : len(list)-1]))
 	}
+	d.Oversize = f.oversize()
 	d.Window = f.window()
 	d.AccountID = f.accountID(d.Account)
 	if f.err != nil {
@@ -122,6 +125,37 @@ func (f *fields) window() Window {
 		f.err = inner.err
 	}
 	return w
+}
+
+func (f *fields) oversize() []OversizeObject {
+	if _, ok := f.value("oversize"); !ok {
+		return nil
+	}
+	var refs []OversizeObject
+	for i, raw := range elements(f.container("oversize", jsontext.KindBeginArray)) {
+		path := "oversize/" + strconv.Itoa(i)
+		obj, fe := parseOwn(raw, path)
+		inner := fields{obj: obj, path: path + "/", err: fe}
+		ref := OversizeObject{
+			Object: inner.requiredText("object", MaxID), Bucket: inner.requiredText("bucket", MaxID), SHA256: inner.requiredText("sha256", MaxID),
+			Bytes: inner.requiredInteger("bytes"), Index: inner.requiredInteger("index"),
+		}
+		if inner.err != nil {
+			f.err = inner.err
+			return nil
+		}
+		refs = append(refs, ref)
+	}
+	return refs
+}
+
+func (f *fields) requiredInteger(name string) int {
+	n := f.integer(name, 0, 1<<31-1)
+	if n == nil {
+		f.failf(name, "missing")
+		return 0
+	}
+	return *n
 }
 
 func (f *fields) accountID(account []byte) string {

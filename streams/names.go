@@ -13,11 +13,11 @@ const (
 
 // Key-value buckets and the object store.
 const (
-	BucketConnections = "finx_connections" // state, no secrets
-	BucketLeases      = "finx_leases"      // keys live as long as their TTL
-	BucketControl     = "finx_control"     // breakers, shared by replicas
-	BucketEscrow      = "finx_escrow"      // sealed answers on their way to Vault; markers go by their TTL
-	ObjectsOversize   = "finx_oversize"    // single objects larger than a message
+	BucketConnections = "finx_connections"     // state, no secrets
+	BucketLeases      = "finx_leases"          // keys live as long as their TTL
+	BucketControl     = "finx_control"         // breakers, shared by replicas
+	BucketEscrow      = "finx_escrow"          // sealed answers on their way to Vault; markers go by their TTL
+	ObjectsOversize   = events.ObjectsOversize // single objects larger than a part
 )
 
 // Names are the streams each group of subjects lives in.
