@@ -23,6 +23,9 @@ const (
 	// traceSlack is what the trace may take before it counts: it differs from
 	// run to run and must not move the boundaries between parts.
 	traceSlack = 400
+	// leastRoom is what transactions have in a part although the account object
+	// alone fills the chunk. Without it all of them would go to the object store.
+	leastRoom = 4 << 10
 )
 
 // FetchMeta says what a fetch belongs to.
@@ -57,11 +60,11 @@ type FetchWriter struct {
 	head  AccountHead
 	buf   *buffers
 	used  int // bytes of a message that are not transactions
-	limit int // bytes of transactions in a part
-	most  int // bytes of a single transaction
+	limit int // bytes of transactions, or references to them, in a part
 	part  int
-	count int // transactions in the part being filled
-	total int // transactions of the account
+	large []events.OversizeObject // of the part being filled
+	count int                     // transactions in the part being filled, large ones included
+	total int                     // transactions of the account
 }
 
 // buffers are what an account's parts are built in, one after the other.
@@ -70,7 +73,9 @@ type buffers struct{ transactions, data, body []byte }
 
 // NewFetchWriter returns a writer whose messages, with envelope and headers, are
 // at most chunkBytes, and never above the broker's max_payload. Zero means
-// DefaultChunkBytes. A single transaction above chunkBytes gets a part of its own.
+// DefaultChunkBytes. A single transaction that fits into no part of that size goes
+// to the object store, and its part refers to it. Only an account object that
+// leaves less than 4 KiB of chunkBytes makes parts larger than that.
 func (p *Publisher) NewFetchWriter(m FetchMeta, chunkBytes int) *FetchWriter {
 	if chunkBytes <= 0 {
 		chunkBytes = DefaultChunkBytes
@@ -80,15 +85,14 @@ func (p *Publisher) NewFetchWriter(m FetchMeta, chunkBytes int) *FetchWriter {
 
 // StartAccount begins the parts of an account.
 func (w *FetchWriter) StartAccount(a AccountHead) {
-	w.head, w.part, w.count, w.total = a, 0, 0, 0
+	w.head, w.part, w.count, w.total, w.large = a, 0, 0, 0, w.large[:0]
 	if w.buf == nil {
 		w.buf = w.p.takeBuffers()
 	}
 	w.buf.transactions = w.buf.transactions[:0]
 	w.used = w.overhead()
 	whole := int(w.p.maxPayload()) - headroom
-	w.most = whole - w.used
-	w.limit = min(w.chunk, whole) - w.used
+	w.limit = min(max(w.chunk-w.used, leastRoom), whole-w.used)
 }
 
 // overhead is the size of a message of this account without transactions. It is
@@ -110,22 +114,48 @@ func (w *FetchWriter) overhead() int {
 
 // Add appends a transaction to the account, byte for byte, and publishes the
 // part before it when it does not fit any more. raw is free again when it
-// returns. A transaction that fits into no message is ErrOversize.
+// returns. One that is too large for a part is in the object store when Add
+// returns, so that no event refers to what is not there.
 func (w *FetchWriter) Add(ctx context.Context, raw []byte) error {
-	if len(raw) > w.most {
-		return w.oversize("transaction", len(raw))
+	large := len(raw) > w.limit
+	size := 1 + len(raw)
+	if large {
+		size = events.MaxOversizeBytes
 	}
-	if w.count > 0 && len(w.buf.transactions)+1+len(raw) > w.limit {
+	if w.count > 0 && w.filled()+size > w.limit {
 		if err := w.flush(ctx); err != nil {
 			return err
 		}
 	}
-	if w.count > 0 {
-		w.buf.transactions = append(w.buf.transactions, ',')
+	if large {
+		if err := w.addLarge(ctx, raw); err != nil {
+			return err
+		}
+	} else {
+		if len(w.buf.transactions) > 0 {
+			w.buf.transactions = append(w.buf.transactions, ',')
+		}
+		w.buf.transactions = append(w.buf.transactions, raw...)
 	}
-	w.buf.transactions = append(w.buf.transactions, raw...)
 	w.count++
 	w.total++
+	return nil
+}
+
+// filled is how much of limit the part being filled has taken.
+func (w *FetchWriter) filled() int {
+	return len(w.buf.transactions) + len(w.large)*events.MaxOversizeBytes
+}
+
+func (w *FetchWriter) addLarge(ctx context.Context, raw []byte) error {
+	if w.limit < events.MaxOversizeBytes {
+		return w.tooLarge()
+	}
+	ref, err := w.p.storeObject(ctx, raw, w.count)
+	if err != nil {
+		return fmt.Errorf("publisher: storing a transaction of account %s: %w", w.head.ID, err)
+	}
+	w.large = append(w.large, ref)
 	return nil
 }
 
@@ -146,11 +176,11 @@ func (w *FetchWriter) FinishAccount(ctx context.Context) (AccountResult, error) 
 func (w *FetchWriter) EventIDs() []string { return slices.Clone(w.ids) }
 
 func (w *FetchWriter) flush(ctx context.Context) error {
-	if w.most < 0 {
-		return w.oversize("account", len(w.head.Raw))
+	if w.limit < 0 {
+		return w.tooLarge()
 	}
 	b := w.buf
-	need := len(b.transactions) + w.used
+	need := w.filled() + w.used
 	b.data = slices.Grow(b.data[:0], need)
 	o := events.NewTransactionsFetchedIn(b.data, w.meta.Cause, w.fetched())
 	b.data = o.Data
@@ -161,6 +191,7 @@ func (w *FetchWriter) flush(ctx context.Context) error {
 	w.ids = append(w.ids, o.ID)
 	w.part++
 	w.count = 0
+	w.large = w.large[:0]
 	b.transactions = b.transactions[:0]
 	return nil
 }
@@ -169,12 +200,13 @@ func (w *FetchWriter) fetched() events.TransactionsFetched {
 	return events.TransactionsFetched{
 		ConnectionID: w.meta.ConnectionID, UserID: w.meta.UserID, FetchID: w.meta.FetchID, Trigger: w.meta.Trigger,
 		AccountID: w.head.ID, Account: w.head.Raw, Part: w.part, Window: w.head.Window, SyncedAt: w.head.SyncedAt,
-		Transactions: w.buf.transactions,
+		Oversize: w.large, Transactions: w.buf.transactions,
 	}
 }
 
-func (w *FetchWriter) oversize(what string, size int) error {
-	err := fmt.Errorf("publisher: cutting account %s: a %s of %d bytes, %d fit: %w", w.head.ID, what, size, max(w.most, 0), ErrOversize)
+// tooLarge is the error of an account object that leaves no room in a message.
+func (w *FetchWriter) tooLarge() error {
+	err := fmt.Errorf("publisher: cutting account %s: an account object of %d bytes: %w", w.head.ID, len(w.head.Raw), ErrOversize)
 	return fault.Permanent(fault.Oversize, &failure{reason: reasonOversize, err: err})
 }
 

@@ -45,11 +45,12 @@ type part struct {
 	size int
 	ID   string `json:"id"`
 	Data struct {
-		Account      json.RawMessage   `json:"account"`
-		Part         int               `json:"part"`
-		FetchID      string            `json:"fetch_id"`
-		Window       events.Window     `json:"window"`
-		Transactions []json.RawMessage `json:"transactions"`
+		Account      json.RawMessage         `json:"account"`
+		Part         int                     `json:"part"`
+		FetchID      string                  `json:"fetch_id"`
+		Window       events.Window           `json:"window"`
+		Oversize     []events.OversizeObject `json:"oversize"`
+		Transactions []json.RawMessage       `json:"transactions"`
 	} `json:"data"`
 }
 
@@ -109,16 +110,17 @@ func TestPartsFitAndAreWhole(t *testing.T) {
 	for name, tc := range map[string]struct {
 		maxPayload     int32
 		chunk, largest int
-		wantMost       int // bytes of a message, unless it holds one transaction only
+		wantMost       int // bytes of a message
 	}{
 		"max_payload is the bound":          {64 << 10, 0, 20 << 10, 64<<10 - headroom},
 		"chunk is the bound":                {64 << 10, 20 << 10, 16 << 10, 20 << 10},
 		"some transactions above the chunk": {64 << 10, 8 << 10, 50 << 10, 8 << 10},
-		"chunk below one account":           {64 << 10, 100, 4 << 10, 0},
+		"chunk below one account":           {64 << 10, 100, 6 << 10, leastRoom + 4<<10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			js := natstest.JetStream(t, natstest.Start(t, natstest.MaxPayload(tc.maxPayload)).URL())
 			s := createStream(t, js, eventsStream())
+			objects := objectStore(t, js)
 			w := newPublisher(t, Config{JS: js}).NewFetchWriter(meta(), tc.chunk)
 			want := generate(600, 7, tc.largest)
 			result := fetch(t, w, "a", generate(600, 7, tc.largest))
@@ -131,15 +133,13 @@ func TestPartsFitAndAreWhole(t *testing.T) {
 				if p.Data.Part != i {
 					t.Errorf("part %d is numbered %d", i, p.Data.Part)
 				}
-				if p.size > tc.wantMost && len(p.Data.Transactions) > 1 {
+				if p.size > tc.wantMost {
 					t.Errorf("part %d has %d bytes, want at most %d", i, p.size, tc.wantMost)
 				}
 				if !bytes.Equal(p.Data.Account, head("a").Raw) || p.Data.Window != head("a").Window || p.Data.FetchID != meta().FetchID {
 					t.Errorf("part %d: %+v", i, p.Data)
 				}
-				for _, tx := range p.Data.Transactions {
-					got = append(got, string(tx))
-				}
+				got = append(got, spliced(t, objects, p)...)
 				ids = append(ids, p.ID)
 			}
 			if !slices.Equal(ids, w.EventIDs()) {
@@ -245,7 +245,7 @@ func TestEmptyAccountGetsOnePart(t *testing.T) {
 	}
 }
 
-func TestOversizeIsGivenUp(t *testing.T) {
+func TestAnAccountThatFitsIntoNoMessageIsGivenUp(t *testing.T) {
 	js := natstest.JetStream(t, natstest.Start(t, natstest.MaxPayload(32<<10)).URL())
 	s := createStream(t, js, eventsStream())
 	p := newPublisher(t, Config{JS: js})
@@ -255,29 +255,13 @@ func TestOversizeIsGivenUp(t *testing.T) {
 		}
 	}
 	w := p.NewFetchWriter(meta(), 0)
-	w.StartAccount(head("a"))
-	check("transaction", w.Add(t.Context(), transaction(1, 33<<10)))
-
-	w = p.NewFetchWriter(meta(), 0)
 	large := head("a")
 	large.Raw = transaction(1, 33<<10)
 	w.StartAccount(large)
 	check("account with a transaction", w.Add(t.Context(), transaction(1, 10)))
 	_, err := w.FinishAccount(t.Context())
 	check("account without transactions", err)
-
-	// The largest that fits does fit, in a part of its own.
-	w = p.NewFetchWriter(meta(), 4<<10)
-	w.StartAccount(head("b"))
-	for _, size := range []int{100, w.most, 100} {
-		if err := w.Add(t.Context(), transaction(1, size)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if r, err := w.FinishAccount(t.Context()); err != nil || r.Parts != 3 {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if n := stored(t, s); n != 3 {
+	if n := stored(t, s); n != 0 {
 		t.Errorf("%d stored", n)
 	}
 }

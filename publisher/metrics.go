@@ -13,6 +13,8 @@ const typeTimer = "timer" // label of schedules, which are no event type
 // Metrics counts what is published. A nil *Metrics counts nothing.
 type Metrics struct {
 	events  *prometheus.CounterVec
+	objects *prometheus.CounterVec
+	stored  prometheus.Counter
 	retries *prometheus.CounterVec
 	bytes   prometheus.Counter
 	seconds prometheus.Histogram
@@ -25,6 +27,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "finx_connector_publisher_events_total",
 			Help: "Events by type and outcome: stored, duplicate (the stream held it already), or the reason it was given back.",
 		}, []string{"type", "outcome"}),
+		objects: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "finx_connector_publisher_objects_total",
+			Help: "Transactions too large for a part, by outcome: stored in the object store, found there already, or the reason it was given back.",
+		}, []string{"outcome"}),
+		stored: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "finx_connector_publisher_object_bytes_total",
+			Help: "Bytes of the objects stored.",
+		}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "finx_connector_publisher_retries_total",
 			Help: "Repeated attempts by the reason the one before failed.",
@@ -48,8 +58,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	for _, r := range reasons() {
 		m.retries.WithLabelValues(string(r))
+		m.objects.WithLabelValues(string(r))
 	}
-	reg.MustRegister(m.events, m.retries, m.bytes, m.seconds)
+	m.objects.WithLabelValues("stored")
+	m.objects.WithLabelValues("found")
+	reg.MustRegister(m.events, m.objects, m.stored, m.retries, m.bytes, m.seconds)
 	return m
 }
 
@@ -76,5 +89,23 @@ func (m *Metrics) failed(typ string, r reason) {
 func (m *Metrics) retried(r reason) {
 	if m != nil {
 		m.retries.WithLabelValues(string(r)).Inc()
+	}
+}
+
+func (m *Metrics) objectStored(found bool, size int) {
+	if m == nil {
+		return
+	}
+	if found {
+		m.objects.WithLabelValues("found").Inc()
+		return
+	}
+	m.objects.WithLabelValues("stored").Inc()
+	m.stored.Add(float64(size))
+}
+
+func (m *Metrics) objectFailed(r reason) {
+	if m != nil {
+		m.objects.WithLabelValues(string(r)).Inc()
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
-// ErrOversize is a single object that fits into no message.
+// ErrOversize is an account object that fits into no message.
 var ErrOversize = errors.New("larger than the broker takes in one message")
 
 // Error codes of the broker that the client has no names for.
@@ -38,6 +38,7 @@ const (
 	reasonStoreFull    reason = "store_full"
 	reasonWrongStream  reason = "wrong_stream"
 	reasonPermission   reason = "permission"
+	reasonConflict     reason = "conflict" // another process stores the same object
 	reasonOversize     reason = "oversize"
 	reasonOther        reason = "other"
 )
@@ -45,7 +46,7 @@ const (
 func reasons() []reason {
 	return []reason{
 		reasonNoStream, reasonTimeout, reasonDisconnected, reasonBusy, reasonStoreFull,
-		reasonWrongStream, reasonPermission, reasonOversize, reasonOther,
+		reasonWrongStream, reasonPermission, reasonConflict, reasonOversize, reasonOther,
 	}
 }
 
@@ -128,6 +129,10 @@ func classifyAPI(api *jetstream.APIError) (reason, string) {
 			return reasonStoreFull, ""
 		}
 		return reasonOther, ""
+	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+		return reasonConflict, "" // the second is what replicated streams answer with
+	case jetstream.JSErrCodeStreamNotFound:
+		return reasonNoStream, "" // its own words say it
 	case codeWrongStream:
 		return reasonWrongStream, "the subject is bound to another stream"
 	case jetstream.JSErrCodeMessageSchedulesDisabled:
