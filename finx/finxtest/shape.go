@@ -22,6 +22,9 @@ type Shape struct {
 	// BigEvery and BigBytes give every n-th transaction a size of its own.
 	BigEvery int `json:"big_every,omitempty"`
 	BigBytes int `json:"big_bytes,omitempty"`
+	// HugeBytes are the sizes of single transactions of the first account, spread
+	// evenly over its history.
+	HugeBytes []int `json:"huge_bytes,omitempty"`
 }
 
 // Limits that keep one call from eating the machine.
@@ -30,6 +33,7 @@ const (
 	maxPerAccount  = 10_000_000
 	maxPending     = 10_000
 	maxObjectBytes = 32 << 20
+	maxHuge        = 100
 )
 
 func (s Shape) isZero() bool {
@@ -70,6 +74,7 @@ func (s Shape) validate() error {
 		{"big_every", s.BigEvery, maxPerAccount},
 		{"big_bytes", s.BigBytes, maxObjectBytes},
 		{"per_account", len(s.PerAccount), maxAccounts},
+		{"huge_bytes", len(s.HugeBytes), maxHuge},
 	} {
 		if err := check(c.name, c.v, c.most); err != nil {
 			return err
@@ -77,6 +82,11 @@ func (s Shape) validate() error {
 	}
 	for _, n := range s.PerAccount {
 		if err := check("per_account", n, maxPerAccount); err != nil {
+			return err
+		}
+	}
+	for _, n := range s.HugeBytes {
+		if err := check("huge_bytes", n, maxObjectBytes); err != nil {
 			return err
 		}
 	}
@@ -111,8 +121,15 @@ func (s Shape) pending(n int) int {
 
 func (s Shape) empty(n int) bool { return n >= s.Accounts-s.EmptyAccounts }
 
-// size returns the least size of the i-th object of a history.
-func (s Shape) size(i int) int {
+// size returns the least size of the i-th object of the n-th account.
+func (s Shape) size(n, i int) int {
+	if n == 0 {
+		for k, size := range s.HugeBytes {
+			if i == (k+1)*s.booked(0)/(len(s.HugeBytes)+1) {
+				return size
+			}
+		}
+	}
 	if s.BigEvery > 0 && (i+1)%s.BigEvery == 0 {
 		return s.BigBytes
 	}

@@ -19,7 +19,7 @@ func (a *account) appendTransaction(dst []byte, i int, cents bool) []byte {
 	d := dice{state: a.key ^ mix(uint64(i))}
 	t := generated{
 		account: a, dice: &d, cents: cents, idPrefix: a.txPrefix, number: i + 1, booked: true,
-		day: a.booked(i), created: a.created(i), modified: a.modified(i), size: a.shape.size(i),
+		day: a.booked(i), created: a.created(i), modified: a.modified(i), size: a.shape.size(a.ordinal, i),
 	}
 	return t.append(dst)
 }

@@ -212,6 +212,31 @@ func TestObjectSizes(t *testing.T) {
 	}
 }
 
+func TestHugeTransactions(t *testing.T) {
+	shape := Shape{PerAccount: []int{30, 30}, HugeBytes: []int{3 << 20, 700 << 10}}
+	for n, a := range testAccounts(9, shape) {
+		a = a.grown(60, testEnd) // a history that grows moves none of them
+		var huge []int
+		for i := range a.total() {
+			if b := a.appendTransaction(nil, i, false); len(b) > 10_000 {
+				huge = append(huge, i, len(b))
+			}
+		}
+		want := []int{10, 3 << 20, 20, 700 << 10}
+		if n > 0 {
+			want = nil
+		}
+		if !slices.Equal(huge, want) {
+			t.Errorf("account %d: items and sizes %v, want %v", n, huge, want)
+		}
+	}
+	for _, bad := range [][]int{{-1}, {maxObjectBytes + 1}, make([]int, maxHuge+1)} {
+		if (Shape{Accounts: 1, HugeBytes: bad}).validate() == nil {
+			t.Errorf("%d sizes, the first %d, were accepted", len(bad), bad[0])
+		}
+	}
+}
+
 func TestGrowShowsUpInIncrements(t *testing.T) {
 	s, c := start(t, Options{})
 	tk := c.login(s, "u1")
