@@ -155,7 +155,7 @@ func (u *upload) look(ctx context.Context) error {
 	}
 	u.next, u.last = 0, chunk.Sequence
 	if u.last > 0 {
-		n, err := strconv.Atoi(nats.Header(chunk.Header).Get(headerChunk))
+		n, err := strconv.Atoi(chunk.Header.Get(headerChunk))
 		if err != nil {
 			return fault.Transient(fault.NATS, fmt.Errorf("reading how far the object is: message %d of %s has no number", u.last, objectStream))
 		}

@@ -49,7 +49,7 @@ func TestObjectsThroughAnElection(t *testing.T) {
 		}
 		return n
 	}
-	const n, size = 60, 512<<10 + 1
+	const n, size = 40, 512<<10 + 1
 	type result struct {
 		refs []events.OversizeObject
 		err  error
