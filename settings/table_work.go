@@ -75,7 +75,7 @@ func fetchTable() []Setting {
 	return []Setting{
 		duration("SYNC_INTERVAL", "6h", "how often an established connection is fetched again (finX refreshes up to 4 times a day)", time.Second, 90*24*time.Hour, func(s *Settings) *time.Duration { return &s.Fetch.Interval }),
 		count("PAGE_SIZE", "1000", "transactions asked for at once", 100000, func(s *Settings) *int { return &s.Fetch.PageSize }),
-		size("CHUNK_BYTES", "512KiB", "largest `transactions.fetched` event; never above the broker's max_payload", 16<<10, 64<<20, func(s *Settings) *int64 { return &s.Fetch.ChunkBytes }),
+		size("CHUNK_BYTES", "512KiB", "largest `transactions.fetched` event; never above the broker's max_payload. A larger transaction goes to the object store", 16<<10, 64<<20, func(s *Settings) *int64 { return &s.Fetch.ChunkBytes }),
 		duration("FETCH_OVERLAP", "240h", "how far a window reaches back over the last one, for transactions that are booked late", 0, 365*24*time.Hour, func(s *Settings) *time.Duration { return &s.Fetch.Overlap }),
 		oneOf("FETCH_SINCE_TYPE", "booked", "which date of a transaction a window is about", func(s *Settings) *string { return &s.Fetch.SinceType }, "booked", "created", "modified"),
 	}
