@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // Version is the layout this program writes and the highest it reads. It is
@@ -97,14 +99,20 @@ func (r Record) check() error {
 	return nil
 }
 
+// members returns the names in Record's JSON. They are looked up once: a walk
+// over all records decodes millions.
+var members = sync.OnceValue(func() []string { //nolint:gochecknoglobals // computed from the type, never changed
+	var names []string
+	for f := range reflect.TypeFor[Record]().Fields() {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag != "" {
+			names = append(names, tag)
+		}
+	}
+	return names
+})
+
 // isMember reports whether name is a member of Record's JSON. encoding/json
 // matches names without regard to case, so this does too.
 func isMember(name string) bool {
-	for f := range reflect.TypeFor[Record]().Fields() {
-		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if tag != "" && strings.EqualFold(tag, name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(members(), func(member string) bool { return strings.EqualFold(member, name) })
 }

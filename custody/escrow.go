@@ -160,19 +160,27 @@ func (c *copies) forget(ctx context.Context) {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
-	defer cancel()
-	var errs []error
+	var from []Bucket
 	if spool := c.k.cfg.Escrow.Spool; spool != nil {
-		errs = append(errs, spool.Delete(ctx, c.key))
+		from = append(from, spool)
 	}
 	if c.stop != nil {
 		c.stop()
 		<-c.done
-		errs = append(errs, c.k.cfg.Escrow.Bucket.Delete(ctx, c.key))
+		from = append(from, c.k.cfg.Escrow.Bucket)
 	}
-	if err := errors.Join(errs...); err != nil {
-		c.k.cfg.Logger.WarnContext(ctx, "copy of a stored answer left in escrow", "connection_id", c.id, "error", err)
+	c.k.takeAway(ctx, c.key, from)
+}
+
+// takeAway deletes copies of an answer that is stored, or out of date.
+func (k *Keeper) takeAway(ctx context.Context, key string, from []Bucket) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
+	defer cancel()
+	for _, b := range from {
+		if err := b.Delete(ctx, key); err != nil {
+			id, _ := connectionOf(key)
+			k.cfg.Logger.WarnContext(ctx, "copy of a stored answer left in escrow", "connection_id", id, "error", err)
+		}
 	}
 }
 

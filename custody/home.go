@@ -104,7 +104,7 @@ func (k *Keeper) storeAnswer(ctx context.Context, a answer) (rec vaultstore.Reco
 		switch {
 		case errors.Is(err, vaultstore.ErrNotFound) || err == nil && s.superseded(rec, a.tokens):
 			// A connection without a secret was erased: its tokens must not come back.
-			k.forgetAnswer(ctx, a)
+			k.takeAway(ctx, escrowKey(a.id, a.sha256), k.cfg.Escrow.buckets())
 			return rec, false, nil
 		case err != nil:
 			return rec, false, fmt.Errorf("custody: bringing an answer home: %w", err)
@@ -121,18 +121,8 @@ func (k *Keeper) storeAnswer(ctx context.Context, a answer) (rec vaultstore.Reco
 		crashpoint.Reached(crashpoint.HomeStored)
 		k.cfg.Metrics.settled(a.kind, nil)
 		k.cfg.Logger.InfoContext(ctx, "tokens that a former process left in escrow are in Vault", "connection_id", a.id, "kind", a.kind, "former", a.holder)
-		k.forgetAnswer(ctx, a)
+		k.takeAway(ctx, escrowKey(a.id, a.sha256), k.cfg.Escrow.buckets())
 		return next, true, nil
-	}
-}
-
-func (k *Keeper) forgetAnswer(ctx context.Context, a answer) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
-	defer cancel()
-	for _, b := range k.cfg.Escrow.buckets() {
-		if err := b.Delete(ctx, escrowKey(a.id, a.sha256)); err != nil {
-			k.cfg.Logger.WarnContext(ctx, "copy of a stored answer left in escrow", "connection_id", a.id, "error", err)
-		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
-	"github.com/finx-connector/finx-connector/internal/secret"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
@@ -96,11 +95,4 @@ func (k *Keeper) Reconsider(ctx context.Context, id string) error {
 		return fmt.Errorf("custody: forgetting a refusal: %w", err)
 	}
 	return nil
-}
-
-// Attempted reports whether a call with this code was made whose end is not
-// known: it may have brought tokens that nobody has.
-func (k *Keeper) Attempted(ctx context.Context, id string, code secret.Text) (bool, error) {
-	rec, _, err := k.read(ctx, id)
-	return isOpen(rec, kindExchange, code.SHA256()), err
 }

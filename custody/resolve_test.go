@@ -75,8 +75,8 @@ func TestResolveWaitsForACallbackThenGivesUp(t *testing.T) {
 	if until, ok := fault.Until(err); !ok || time.Until(until) < 45*time.Minute {
 		t.Errorf("%v: the code lives for another 50 minutes and its callback may come again", err)
 	}
-	if open, err := r.keeper.Attempted(t.Context(), id, code); err != nil || !open {
-		t.Errorf("attempted %v, %v", open, err)
+	if rec, _ := r.record(id); rec.Pending == nil || rec.Pending.SHA256 != code.SHA256() || rec.Pending.Outcome != "" {
+		t.Errorf("the mark is %+v, want it open", rec.Pending)
 	}
 	r.openMark(id, "exchange", code.SHA256(), 2*time.Hour)
 	for range 2 {

@@ -36,19 +36,15 @@ const (
 // turned out to be away, and when ctx ends. Unreadable records are logged.
 func (f *Flow) CatchUp(ctx context.Context) error {
 	defer f.surveyed.Store(true) // whoever does it instead, and also when nobody could
-	held, release, err := f.Lock(ctx, lockCatchUp)
-	if errors.Is(err, connection.ErrLeaseHeld) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("flow: locking the catch-up: %w", err)
-	}
-	defer release()
+	return f.alone(ctx, lockCatchUp, f.catchUpAll)
+}
+
+func (f *Flow) catchUpAll(held context.Context) error {
 	for {
 		list, more, err := f.overdue(held, catchUpKeep)
 		if err != nil && held.Err() == nil && fault.DependencyOf(err) == "" {
 			// Records that nobody can read: walking again would not change them.
-			f.Logger.ErrorContext(ctx, "catch-up passes over connections", "error", err)
+			f.Logger.ErrorContext(held, "catch-up passes over connections", "error", err)
 			err = nil
 		}
 		run := &catchUp{Flow: f, slots: make(chan struct{}, catchUpWidth)}

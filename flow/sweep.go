@@ -54,14 +54,10 @@ func (f *Flow) Sweep(ctx context.Context) error {
 	if f.Background.SweepRate == 0 {
 		return nil
 	}
-	held, release, err := f.Lock(ctx, lockSweep)
-	if errors.Is(err, connection.ErrLeaseHeld) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("flow: locking the sweep: %w", err)
-	}
-	defer release()
+	return f.alone(ctx, lockSweep, f.sweepAll)
+}
+
+func (f *Flow) sweepAll(held context.Context) error {
 	ids, err := f.Background.Inventory.List(held)
 	if err != nil {
 		return fmt.Errorf("flow: listing the secrets: %w", err)

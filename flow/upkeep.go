@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
@@ -90,4 +91,18 @@ func (f *Flow) bringHome(ctx context.Context) (time.Duration, error) {
 		return homeSoon, nil
 	}
 	return homeIdle, nil
+}
+
+// alone does a duty under the lock of that name, on one replica at a time; the
+// others return at once.
+func (f *Flow) alone(ctx context.Context, name string, do func(held context.Context) error) error {
+	held, release, err := f.Lock(ctx, name)
+	if errors.Is(err, connection.ErrLeaseHeld) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("flow: locking the %s: %w", name, err)
+	}
+	defer release()
+	return do(held)
 }
