@@ -25,20 +25,20 @@ var arrows = map[string][]string{
 	"cmd/finx-sandbox": {"finx/finxtest"},
 	"app": {
 		"settings", "streams", "replay", "flow", "custody", "consumer", "publisher", "finx", "vaultstore", "connection",
-		"connection/connectionkv", "events", "internal/fault", "internal/natsconn", "internal/retry", "internal/secret", "internal/telemetry",
+		"connection/connectionkv", "events", "internal/fault", "internal/guard", "internal/natsconn", "internal/retry", "internal/secret", "internal/telemetry",
 	},
 
 	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret"},
 	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret"},
 
 	"consumer":                {"events", "internal/fault", "internal/retry"},
-	"publisher":               {"events", "internal/fault", "internal/retry"},
+	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry"},
 	"streams":                 {"events", "internal/fault", "internal/retry"},
 	"replay":                  {"dlq", "events", "connection", "internal/fault", "internal/retry"},
 	"dlq":                     {"events", "internal/fault", "internal/retry"},
 	"connection/connectionkv": {"connection", "internal/fault", "internal/retry"},
-	"finx":                    {"internal/fault", "internal/retry", "internal/secret"},
-	"vaultstore":              {"internal/fault", "internal/retry", "internal/secret"},
+	"finx":                    {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
+	"vaultstore":              {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
 	"settings":                {"events", "internal/secret"},
 
 	"connection": {"internal/fault"},
@@ -47,6 +47,7 @@ var arrows = map[string][]string{
 	"internal/archtest":   {},
 	"internal/crashpoint": {},
 	"internal/fault":      {},
+	"internal/guard":      {"internal/fault"},
 	"internal/natsconn":   {"internal/fault", "internal/secret"},
 	"internal/retry":      {"internal/fault"},
 	"internal/secret":     {},

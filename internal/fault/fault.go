@@ -72,7 +72,10 @@ type Error struct {
 	// came: a time-out, a reset, a 5xx after the request was sent. Calls that
 	// spend a code or a refresh token must not be repeated blindly then.
 	Ambiguous bool
-	Err       error
+	// Narrow reports that only what this call was about is affected: one
+	// connection, one account, one bank. The server works for others.
+	Narrow bool
+	Err    error
 }
 
 // Error returns the text of the wrapped error; the verdict adds nothing to it.
