@@ -70,19 +70,6 @@ func boolean(env, def, doc string, at func(*Settings) *bool) Setting {
 	}}
 }
 
-// count is a whole number from 1.
-func count(env, def, doc string, high int, at func(*Settings) *int) Setting {
-	allowed := fmt.Sprintf("1 to %d", high)
-	return Setting{Env: env, Default: def, Doc: doc, Allowed: allowed, set: func(s *Settings, v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > high {
-			return fmt.Errorf("a whole number, %s", allowed)
-		}
-		*at(s) = n
-		return nil
-	}}
-}
-
 func duration(env, def, doc string, low, high time.Duration, at func(*Settings) *time.Duration) Setting {
 	allowed := fmt.Sprintf("%s to %s", short(low), short(high))
 	return Setting{Env: env, Default: def, Doc: doc, Allowed: allowed, set: func(s *Settings, v string) error {

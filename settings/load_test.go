@@ -74,6 +74,11 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		"FINX_THROTTLE_DEFAULT":   {s.FinX.ThrottleDefault, 30 * time.Second},
 		"FINX_MAX_BODY_BYTES":     {s.FinX.MaxBodyBytes, int64(64 << 20)},
 		"FINX_CODE_LIFETIME":      {s.FinX.CodeLifetime, time.Hour},
+		"FINX_RATE":               {s.FinX.Rate, 0.0},
+		"FINX_CONCURRENCY":        {s.FinX.Concurrency, 0},
+		"BREAKER_FAILURES":        {s.Handling.BreakerFailures, 5},
+		"BREAKER_WAIT_MAX":        {s.Handling.BreakerWaitMax, time.Minute},
+		"PARK_AFTER":              {s.Handling.ParkAfter, time.Minute},
 		"FINX_REFRESH_SKEW":       {s.FinX.RefreshSkew, 2 * time.Minute},
 		"FINX_REFRESH_LIFETIME":   {s.FinX.RefreshLifetime, 90 * 24 * time.Hour},
 		"FINX_KEEPALIVE_LEAD":     {s.FinX.KeepAliveLead, 30 * 24 * time.Hour},
@@ -120,7 +125,7 @@ func sample() map[string]string {
 		"VAULT_SKIP_VERIFY": "true", "VAULT_KV_MOUNT": "kv/eu", "VAULT_KV_PREFIX": "team/finx", "VAULT_CLIENT_CERT": "c.pem", "VAULT_CLIENT_KEY": "k.pem",
 		"FINX_BASE_URL": "http://127.0.0.1:9000/x/", "SUBJECT_PREFIX": "eu.prod", "SUBJECT_PER_CONNECTION": "true",
 		"REDIRECT_URI_ALLOW": "https://App.Example:443, http://localhost:3000", "STREAM_REPLICAS": "3", "STREAM_MAX_AGE": "720h", "STREAM_MAX_BYTES": "2GiB",
-		"FINX_TOKEN_REPLAY": "never", "FINX_KEEPALIVE_RATE": "0.5", "SWEEP_RATE": "7", "ESCROW_KEY": escrowKey('a') + ", " + escrowKey('b'), "ESCROW_DIR": "/var/lib/finx",
+		"FINX_TOKEN_REPLAY": "never", "FINX_KEEPALIVE_RATE": "0.5", "SWEEP_RATE": "7", "FINX_RATE": "0.25", "FINX_CONCURRENCY": "3", "BREAKER_FAILURES": "4", "ESCROW_KEY": escrowKey('a') + ", " + escrowKey('b'), "ESCROW_DIR": "/var/lib/finx",
 		"FETCH_SINCE_TYPE": "modified", "LISTEN_ADDR": "127.0.0.1:9090", "LOG_LEVEL": "WARN", "LOG_FORMAT": "text", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
 	}
 	for _, s := range settings.Table() {
@@ -142,7 +147,7 @@ func sample() map[string]string {
 	m["LEASE_TTL"], m["CLOCK_SKEW"] = "9m", "9m"
 	for _, env := range []string{
 		"FINX_TIMEOUT_LINK", "FINX_TIMEOUT_TOKEN", "FINX_TIMEOUT_ACCOUNTS", "FINX_TIMEOUT_PAGE", "FINX_RETRY_BUDGET",
-		"FINX_THROTTLE_DEFAULT", "FINX_REFRESH_SKEW", "FINX_EXPIRING_NOTICE", "ACK_WAIT", "RETRY_DELAY_MAX", "PUBLISH_TIMEOUT", "DRAIN_TIMEOUT",
+		"FINX_THROTTLE_DEFAULT", "FINX_REFRESH_SKEW", "FINX_EXPIRING_NOTICE", "ACK_WAIT", "RETRY_DELAY_MAX", "PUBLISH_TIMEOUT", "DRAIN_TIMEOUT", "BREAKER_WAIT_MAX",
 	} {
 		m[env] = "59m"
 	}

@@ -87,6 +87,8 @@ type FinX struct {
 	Timeouts        Timeouts
 	RetryBudget     time.Duration
 	ThrottleDefault time.Duration
+	Rate            float64 // calls a second, of all replicas together; 0 = no bound
+	Concurrency     int     // calls at once, of a process; 0 = no bound of its own
 	MaxBodyBytes    int64
 	CodeLifetime    time.Duration
 	RefreshSkew     time.Duration
@@ -157,6 +159,9 @@ type Handling struct {
 	AckWait                                      time.Duration
 	MaxAttempts                                  int
 	RetryDelayMax                                time.Duration
+	ParkAfter                                    time.Duration // longer waits are timers
+	BreakerFailures                              int
+	BreakerWaitMax                               time.Duration
 	OutageAfter                                  time.Duration
 	PublishTimeout                               time.Duration
 	LeaseTTL                                     time.Duration

@@ -3,10 +3,7 @@ package settings
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"math"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +22,8 @@ func custodyTable() []Setting {
 		oneOf("FINX_TOKEN_REPLAY", ReplayAlways, "whether a token call that got no answer is sent once more with the same code or token; `never` only if finX punishes that",
 			func(s *Settings) *string { return &s.FinX.TokenReplay }, ReplayAlways, ReplayNever),
 		duration("CLOCK_SKEW", "5s", "how far apart the clocks of the processes may be", time.Millisecond, 10*time.Minute, func(s *Settings) *time.Duration { return &s.Handling.ClockSkew }),
-		sweepRate("SWEEP_RATE", "100", "secrets a second that are read at the start and every four hours, to find token calls that a crash cut off; `0` reads none"),
+		countOrNone("SWEEP_RATE", "100", "secrets a second that are read at the start and every four hours, to find token calls that a crash cut off; `0` reads none",
+			100000, func(s *Settings) *int { return &s.Process.SweepRate }),
 		{
 			Env: "VAULT_TRANSIT_MOUNT", Default: "transit", Doc: "mount of the Transit engine, which seals the answers that Vault's KV could not take yet; used when it is there",
 			Allowed: "path without a slash at either end", set: pathSegment(func(s *Settings) *string { return &s.Vault.TransitMount }),
@@ -36,33 +34,6 @@ func custodyTable() []Setting {
 		checked("ESCROW_DIR", "", "where this host keeps every answer, sealed, until it is stored; needs one of the two keys", "absolute path of a directory",
 			filepath.IsAbs, func(s *Settings) *string { return &s.Vault.EscrowDir }),
 	}
-}
-
-// rate is so many a second, not necessarily whole.
-func rate(env, def, doc string, low, high float64, at func(*Settings) *float64) Setting {
-	allowed := fmt.Sprintf("%v to %v", low, high)
-	return Setting{Env: env, Default: def, Doc: doc, Allowed: allowed, set: func(s *Settings, v string) error {
-		f, err := strconv.ParseFloat(v, 64)
-		if err != nil || math.IsNaN(f) || f < low || f > high {
-			return fmt.Errorf("a number, %s", allowed)
-		}
-		*at(s) = f
-		return nil
-	}}
-}
-
-// sweepRate is a whole number from 0, which turns the sweep off.
-func sweepRate(env, def, doc string) Setting {
-	const high = 100000
-	allowed := fmt.Sprintf("0 to %d", high)
-	return Setting{Env: env, Default: def, Doc: doc, Allowed: allowed, set: func(s *Settings, v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 0 || n > high {
-			return fmt.Errorf("a whole number, %s", allowed)
-		}
-		s.Process.SweepRate = n
-		return nil
-	}}
 }
 
 // transitKey keeps a key's name one step of a path.

@@ -148,6 +148,8 @@ func finxLimits() []Setting {
 		duration("FINX_TIMEOUT_PAGE", "60s", "one attempt to read a page of transactions", low, high, func(s *Settings) *time.Duration { return &s.FinX.Timeouts.Page }),
 		duration("FINX_RETRY_BUDGET", "10s", "how long a call that may be repeated is repeated before its event is put back", 0, high, func(s *Settings) *time.Duration { return &s.FinX.RetryBudget }),
 		duration("FINX_THROTTLE_DEFAULT", "30s", "wait when finX throttles and names no time", low, high, func(s *Settings) *time.Duration { return &s.FinX.ThrottleDefault }),
+		rateOrNone("FINX_RATE", "0", "calls to finX a second, of all replicas together; `0` sets no bound", 0.001, 10000, func(s *Settings) *float64 { return &s.FinX.Rate }),
+		countOrNone("FINX_CONCURRENCY", "0", "most calls to finX at once, a process; `0`: as many as events are handled", 4096, func(s *Settings) *int { return &s.FinX.Concurrency }),
 		size("FINX_MAX_BODY_BYTES", "64MiB", "largest answer that is read", 1<<10, 1<<30, func(s *Settings) *int64 { return &s.FinX.MaxBodyBytes }),
 		duration("FINX_CODE_LIFETIME", "1h", "how old a callback's code may be; an older one is not sent", time.Second, 24*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.CodeLifetime }),
 		duration("FINX_REFRESH_SKEW", "2m", "an access token is refreshed this long before it ends", 0, high, func(s *Settings) *time.Duration { return &s.FinX.RefreshSkew }),

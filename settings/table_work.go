@@ -104,6 +104,9 @@ func handlingTable() []Setting {
 		lease,
 		count("MAX_ATTEMPTS", "20", "attempts before an event becomes a dead letter; an outage does not count", 1000, func(s *Settings) *int { return &s.Handling.MaxAttempts }),
 		span("RETRY_DELAY_MAX", "1m", "longest delay between two attempts", time.Millisecond, time.Hour, func(h *Handling) *time.Duration { return &h.RetryDelayMax }),
+		span("PARK_AFTER", "1m", "an event that has to wait longer than this becomes a timer; with the consumer it would hold the place of another", time.Second, day, func(h *Handling) *time.Duration { return &h.ParkAfter }),
+		count("BREAKER_FAILURES", "5", "failed calls in a row, without one answered, after which finX or Vault is left alone for a while", 1000, func(s *Settings) *int { return &s.Handling.BreakerFailures }),
+		span("BREAKER_WAIT_MAX", "1m", "longest such while, doubled from one second; a longer one named by finX is kept", time.Second, time.Hour, func(h *Handling) *time.Duration { return &h.BreakerWaitMax }),
 		span("OUTAGE_AFTER", "24h", "how long an event waits for a dependency that is away before it becomes a dead letter", time.Second, 90*day, func(h *Handling) *time.Duration { return &h.OutageAfter }),
 		span("PUBLISH_TIMEOUT", "60s", "how long a publish is tried, under one id; a leader election takes 5 to 6 s", time.Second, time.Hour, func(h *Handling) *time.Duration { return &h.PublishTimeout }),
 	}
