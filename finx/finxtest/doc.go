@@ -42,5 +42,5 @@
 //
 // Faults and Stats name calls: access, sync, token.exchange, token.refresh,
 // token.other, revoke, accounts, account, balance, transactions, transaction,
-// version, other.
+// categories, version, other.
 package finxtest

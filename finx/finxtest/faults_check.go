@@ -10,7 +10,7 @@ import (
 // callNames are the calls that a fault may name.
 var callNames = [...]string{
 	"access", "sync", "token.exchange", "token.refresh", "token.other", "revoke",
-	"accounts", "account", "balance", "transactions", "transaction", "version", "other",
+	"accounts", "account", "balance", "transactions", "transaction", "categories", "version", "other",
 }
 
 // validate names the first thing that makes the fault impossible.

@@ -100,6 +100,7 @@ func (s *Sandbox) routes() *http.ServeMux {
 	}
 	handle("/rest/transactions/{tid}", get(s.bearer("transactions", s.oneTransaction)))
 	handle("/rest/accounts/{id}/transactions/{tid}", get(s.bearer("transactions", s.oneTransaction)))
+	handle("/category-tree", get(s.basic(categories)))
 	handle("/version", get(version))
 	m.HandleFunc("/widget/", s.widget)
 	s.controlRoutes(m)
@@ -107,6 +108,12 @@ func (s *Sandbox) routes() *http.ServeMux {
 		writeError(w, http.StatusNotFound, codeNotFound, "Not Found", nil)
 	})
 	return m
+}
+
+// categories is the one client-level call that asks about nobody. The tree is
+// the root of the documented sample; nobody here reads more of it.
+func categories(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]any{"categories": []map[string]any{{"parent_id": nil, "id": 150, "name": "Lebenshaltung"}}})
 }
 
 func version(w http.ResponseWriter, _ *http.Request) {

@@ -82,6 +82,8 @@ func callName(pattern string, r *http.Request) string {
 		return "transactions"
 	case "/rest/transactions/{tid}", "/rest/accounts/{id}/transactions/{tid}":
 		return "transaction"
+	case "/category-tree":
+		return "categories"
 	case "/version":
 		return "version"
 	}
