@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
@@ -31,6 +32,7 @@ func (c *Client) Accounts(ctx context.Context, access secret.Text) ([]Account, e
 	return askWhole(ctx, c, call{
 		name: callAccounts, doing: "listing accounts", auth: asUser,
 		method: http.MethodGet, path: c.cfg.Paths.Accounts, bearer: access, timeout: c.cfg.Timeouts.Accounts,
+		priority: guard.Accounts, holds: memberAccounts,
 	}, decodeAccounts)
 }
 
@@ -41,7 +43,7 @@ func decodeAccounts(b []byte) ([]Account, error) {
 		return nil, err
 	}
 	var accounts []Account
-	err := list(newDecoder(b), "accounts", func(v jsontext.Value) error {
+	err := list(newDecoder(b), memberAccounts, func(v jsontext.Value) error {
 		a, err := decodeAccount(v)
 		if err != nil {
 			return fmt.Errorf("account %d: %w", len(accounts), err)

@@ -51,7 +51,10 @@ type Config struct {
 	// Transport replaces the pooled transport, and with it MaxIdlePerHost, Proxy
 	// and the time-outs of the connection. It must not repeat requests.
 	Transport http.RoundTripper
-	Metrics   *Metrics // nil measures nothing
+	// Gate holds attempts back until it is their turn; nil lets all of them go. The
+	// time-out of an attempt begins with its turn.
+	Gate    Gate
+	Metrics *Metrics // nil measures nothing
 }
 
 // Paths are the resources below BaseURL. The documentation disagrees with itself

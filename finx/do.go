@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/retry"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
@@ -31,12 +32,29 @@ type call struct {
 	bearer  secret.Text   // of an asUser call
 	inBody  []secret.Text // the secrets that body holds
 	timeout time.Duration
+	// priority is that of its attempts where they have to wait for a turn.
+	priority guard.Priority
+	// holds names the member that an answer of finX has: what comes without it was
+	// not made by finX.
+	holds string
 }
 
-// do makes exactly one attempt: it builds a fresh request, sends it, and lets
-// read take in a 2xx answer. It knows nothing of repetition. The error carries
-// its verdict.
-func (c *Client) do(ctx context.Context, k call, read func(*http.Response) error) (err error) {
+// do makes exactly one attempt, when its turn has come. It knows nothing of
+// repetition. The error carries its verdict.
+func (c *Client) do(ctx context.Context, k call, read func(*http.Response) error) error {
+	end, err := c.turn(ctx, k)
+	if err != nil {
+		return err
+	}
+	var about guard.Answer
+	defer func() { end(about) }() // also after a panic: the turn is one of few
+	about, err = c.attempt(ctx, k, read)
+	return err
+}
+
+// attempt builds a fresh request, sends it, and lets read take in a 2xx answer.
+// It says what came of it about finX, and about the call.
+func (c *Client) attempt(ctx context.Context, k call, read func(*http.Response) error) (about guard.Answer, err error) {
 	measured := c.metrics.begin(k.name)
 	defer func() { measured(err) }()
 	limited, cancel := retry.Within(ctx, k.timeout, timeoutError(k.timeout))
@@ -44,7 +62,7 @@ func (c *Client) do(ctx context.Context, k call, read func(*http.Response) error
 	var sent sendTrace
 	req, err := c.request(httptrace.WithClientTrace(limited, sent.hooks()), k)
 	if err != nil {
-		return fault.Permanent(fault.Malformed, fmt.Errorf("finx: %s: building the request: %w", k.doing, err))
+		return guard.Answer{}, fault.Permanent(fault.Malformed, fmt.Errorf("finx: %s: building the request: %w", k.doing, err))
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -58,7 +76,7 @@ func (c *Client) do(ctx context.Context, k call, read func(*http.Response) error
 	if err := read(resp); err != nil {
 		return c.unusable(ctx, limited, k, resp, err)
 	}
-	return nil
+	return guard.Answer{Kind: guard.Alive}, nil
 }
 
 // repeat makes attempts until the verdict or Config.RetryBudget ends it. Refused
@@ -90,7 +108,7 @@ func askWhole[T any](ctx context.Context, c *Client, k call, decode func([]byte)
 				return err
 			}
 			decoded, err = decode(answer)
-			return err
+			return misunderstood(answer, k.holds, err)
 		})
 	})
 	if err != nil {

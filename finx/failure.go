@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/guard"
 )
 
 // refusal makes the error of an answer that is not 2xx.
-func (c *Client) refusal(k call, sentID string, resp *http.Response) error {
+func (c *Client) refusal(k call, sentID string, resp *http.Response) (guard.Answer, error) {
 	body := decodeErrorBody(errorBodyBytes(resp))
 	body.asksBasic = asksBasic(resp.Header)
 	j := judge(k.auth, resp.StatusCode, body)
@@ -25,7 +26,7 @@ func (c *Client) refusal(k call, sentID string, resp *http.Response) error {
 		id = sentID
 	}
 	out := &fault.Error{
-		Verdict: j.verdict, Ambiguous: j.ambiguous, Dependency: fault.FinX,
+		Verdict: j.verdict, Ambiguous: j.ambiguous, Dependency: fault.FinX, Narrow: isNarrow(resp.StatusCode, body, j),
 		Err: fmt.Errorf("finx: %s: %w", k.doing, &APIError{
 			Op: k.doing, Status: resp.StatusCode, Code: body.code, OAuthError: body.oauth, Group: clean.exact(body.group),
 			Description: clean.line(body.description), Fields: cleanAll(clean, body.fields), RequestID: id, sentinel: j.sentinel,
@@ -33,6 +34,10 @@ func (c *Client) refusal(k call, sentID string, resp *http.Response) error {
 	}
 	now := time.Now()
 	asked, ok := retryAfter(resp.Header, now)
+	about := standing(resp.StatusCode, body, j)
+	if ok && about.Kind == guard.Throttled {
+		about.Until = now.Add(asked)
+	}
 	switch {
 	case j.verdict == fault.GiveUp:
 		out.Class, out.Dependency = fault.Rejected, ""
@@ -44,27 +49,40 @@ func (c *Client) refusal(k call, sentID string, resp *http.Response) error {
 	case j.verdict == fault.WaitUntil:
 		out.Until = now.Add(c.cfg.ThrottleDefault)
 	}
-	return out
+	return about, out
 }
 
 // noAnswer makes the error of an attempt that got no answer at all.
-func (c *Client) noAnswer(ctx, limited context.Context, k call, maybeSent bool, err error) error {
+func (c *Client) noAnswer(ctx, limited context.Context, k call, maybeSent bool, err error) (guard.Answer, error) {
 	// url.Error repeats the whole URL; what is beneath it says what happened.
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
-	return broken(ctx, k, k.auth == asGrant && maybeSent, c.quiet(limited, k, err))
+	err = c.quiet(limited, k, err)
+	return silence(ctx, err), broken(ctx, k, k.auth == asGrant && maybeSent, err)
 }
 
 // unusable makes the error of a 2xx answer that could not be read or understood.
 // For a token call that is the worst case: finX has done it, and what it gave is
 // lost.
-func (c *Client) unusable(ctx, limited context.Context, k call, resp *http.Response, err error) error {
-	if errors.Is(err, ErrBodyTooLarge) && k.auth != asGrant {
-		return fault.Permanent(fault.Oversize, fmt.Errorf("finx: %s: reading the answer: %w", k.doing, err))
+func (c *Client) unusable(ctx, limited context.Context, k call, resp *http.Response, err error) (guard.Answer, error) {
+	decoding, whole := errors.AsType[*decodeError](err)
+	tooLarge := errors.Is(err, ErrBodyTooLarge)
+	if tooLarge && k.auth != asGrant {
+		return guard.Answer{Kind: guard.Alive}, fault.Permanent(fault.Oversize, fmt.Errorf("finx: %s: reading the answer: %w", k.doing, err))
 	}
-	err = fmt.Errorf("reading the answer (status %d): %w", resp.StatusCode, c.quiet(limited, k, plainJSONError(err)))
-	return broken(ctx, k, k.auth == asGrant, err)
+	err = c.quiet(limited, k, plainJSONError(err))
+	var about guard.Answer
+	switch {
+	case tooLarge:
+		about.Kind = guard.Alive
+	case whole:
+		about = misunderstanding(resp.StatusCode, decoding.foreign)
+	default:
+		about = silence(ctx, err)
+	}
+	err = fmt.Errorf("reading the answer (status %d): %w", resp.StatusCode, err)
+	return about, broken(ctx, k, k.auth == asGrant, err)
 }
 
 // broken judges an attempt that ended without a usable answer. An attempt ended

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
@@ -22,6 +23,7 @@ func (c *Client) createLink(ctx context.Context, name, doing, path string, body 
 	return askWhole(ctx, c, call{
 		name: name, doing: doing, auth: asClient,
 		method: http.MethodPost, path: path, body: body, timeout: c.cfg.Timeouts.Link,
+		priority: guard.Link, holds: memberLocation,
 	}, decodeLink)
 }
 
@@ -37,7 +39,7 @@ func decodeLink(b []byte) (Link, error) {
 		}
 		s, _ := text(v)
 		switch name {
-		case "location":
+		case memberLocation:
 			link.Location = secret.New(s)
 		case "id":
 			link.FlowID = s

@@ -40,7 +40,7 @@ func (p *PageBuffer) read(resp *http.Response, limit int64) (Page, error) {
 func (p *PageBuffer) cut() (Page, error) {
 	p.items = p.items[:0]
 	if err := checkUTF8(p.body); err != nil {
-		return Page{}, err
+		return Page{}, misunderstood(p.body, memberTransactions, err)
 	}
 	// A decoder on a bytes.Buffer works in place, so its values alias the body and
 	// stay valid when it reads on.
@@ -49,7 +49,7 @@ func (p *PageBuffer) cut() (Page, error) {
 		p.decoder = new(jsontext.Decoder)
 	}
 	p.decoder.Reset(&p.source, lenient()...)
-	err := list(p.decoder, "transactions", func(v jsontext.Value) error {
+	err := list(p.decoder, memberTransactions, func(v jsontext.Value) error {
 		if v.Kind() != '{' {
 			return fmt.Errorf("%w: transaction %d is no object", errShape, len(p.items))
 		}
@@ -57,7 +57,7 @@ func (p *PageBuffer) cut() (Page, error) {
 		return nil
 	})
 	if err != nil {
-		return Page{}, err
+		return Page{}, misunderstood(p.body, memberTransactions, err)
 	}
 	return Page{Items: p.items}, nil
 }

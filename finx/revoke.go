@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
@@ -17,6 +18,7 @@ func (c *Client) Revoke(ctx context.Context, token secret.Text) error {
 		name: callRevoke, doing: "revoking token", auth: asClient,
 		method: http.MethodPost, path: c.cfg.Paths.Revoke, timeout: c.cfg.Timeouts.Revoke,
 		body: map[string]string{"token": token.Reveal()}, inBody: []secret.Text{token},
+		priority: guard.Token,
 	}
 	return c.repeat(ctx, k.name, func(ctx context.Context) error {
 		return c.do(ctx, k, func(*http.Response) error { return nil })

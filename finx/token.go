@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
@@ -27,17 +28,19 @@ type Tokens struct {
 // means that the code may be spent; without it, it is not. errors.Is with
 // ErrInvalidGrant: finX refuses the code.
 func (c *Client) ExchangeCode(ctx context.Context, code secret.Text, redirectURI string) (Tokens, error) {
-	return c.tokens(ctx, callExchangeCode, "exchanging code", tokenRequest{
+	k := call{name: callExchangeCode, doing: "exchanging code", priority: guard.Callback}
+	return c.tokens(ctx, k, code, tokenRequest{
 		GrantType: "authorization_code", Code: code.Reveal(), RedirectURI: redirectURI,
-	}, code)
+	})
 }
 
 // Refresh spends a refresh token. The request goes over the wire at most once;
 // errors are those of ExchangeCode.
 func (c *Client) Refresh(ctx context.Context, refreshToken secret.Text) (Tokens, error) {
-	return c.tokens(ctx, callRefresh, "refreshing token", tokenRequest{
+	k := call{name: callRefresh, doing: "refreshing token", priority: guard.Token}
+	return c.tokens(ctx, k, refreshToken, tokenRequest{
 		GrantType: "refresh_token", RefreshToken: refreshToken.Reveal(),
-	}, refreshToken)
+	})
 }
 
 // tokenRequest holds revealed secrets, so it lives no longer than its call. finX
@@ -49,13 +52,11 @@ type tokenRequest struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 }
 
-func (c *Client) tokens(ctx context.Context, name, doing string, r tokenRequest, spent secret.Text) (Tokens, error) {
+// tokens spends a value: k says as which call.
+func (c *Client) tokens(ctx context.Context, k call, spent secret.Text, r tokenRequest) (Tokens, error) {
 	var tokens Tokens
-	k := call{
-		name: name, doing: doing, auth: asGrant,
-		method: http.MethodPost, path: c.cfg.Paths.Token, timeout: c.cfg.Timeouts.Token,
-		body: r, inBody: []secret.Text{spent},
-	}
+	k.auth, k.method, k.path, k.timeout = asGrant, http.MethodPost, c.cfg.Paths.Token, c.cfg.Timeouts.Token
+	k.body, k.inBody, k.holds = r, []secret.Text{spent}, memberAccessToken
 	err := c.do(ctx, k, func(resp *http.Response) error {
 		// What has come before a broken connection may hold both tokens already.
 		answer, readErr := appendBody(nil, resp, c.cfg.MaxBodyBytes)
@@ -64,7 +65,7 @@ func (c *Client) tokens(ctx context.Context, name, doing string, r tokenRequest,
 			if readErr != nil {
 				return readErr
 			}
-			return err
+			return misunderstood(answer, k.holds, err)
 		}
 		tokens, tokens.ReceivedAt = got, time.Now()
 		return nil

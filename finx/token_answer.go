@@ -55,7 +55,7 @@ func decodeTokens(b []byte) (Tokens, error) {
 func (t *Tokens) take(name string, v jsontext.Value) {
 	s, ok := text(v)
 	switch name {
-	case "access_token":
+	case memberAccessToken:
 		if ok {
 			t.AccessToken = secret.New(s)
 		}

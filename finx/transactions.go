@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
@@ -48,6 +49,7 @@ func (c *Client) Transactions(ctx context.Context, access secret.Text, q Transac
 	k := call{
 		name: callTransactions, doing: "fetching transactions", auth: asUser,
 		method: http.MethodGet, path: path, query: query, bearer: access, timeout: c.cfg.Timeouts.Transactions,
+		priority: guard.Page,
 	}
 	err = c.repeat(ctx, k.name, func(ctx context.Context) error {
 		return c.do(ctx, k, func(resp *http.Response) (err error) {

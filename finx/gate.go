@@ -1,0 +1,56 @@
+package finx
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/finx-connector/finx-connector/internal/guard"
+)
+
+// Gate decides whether and when an attempt may go out, and is told what its
+// answer says about finX. A *guard.Guard is one. It must be safe for concurrent
+// use.
+type Gate interface {
+	// Begin waits for a turn. Its error carries the verdict to wait and means that
+	// nothing was sent. end is called exactly once, when the attempt is over.
+	Begin(ctx context.Context, p guard.Priority) (end func(guard.Answer), err error)
+	// Admit waits as Begin does. A Begin under the context it returns, or under one
+	// with its values, never waits and is never refused. release gives back what was
+	// not used; after use it does nothing.
+	Admit(ctx context.Context, p guard.Priority) (admitted context.Context, release func(), err error)
+}
+
+// AdmitToken waits until a token call may go out: ExchangeCode if exchange is set,
+// else Refresh. Under the context it returns, or one with its values, the call and
+// one repetition of it neither wait nor are refused, so that what must be written
+// before a call is not written for one that is never made.
+//
+// The error carries the verdict to wait and means that nothing was begun; it comes
+// at once while finX is known to be away, and when ctx ends first. release must be
+// called; it gives the turn back if no call was made.
+func (c *Client) AdmitToken(ctx context.Context, exchange bool) (admitted context.Context, release func(), err error) {
+	if c.cfg.Gate == nil {
+		return ctx, func() {}, nil
+	}
+	priority := guard.Token
+	if exchange {
+		priority = guard.Callback
+	}
+	admitted, release, err = c.cfg.Gate.Admit(ctx, priority)
+	if err != nil {
+		return nil, nil, fmt.Errorf("finx: waiting for the turn of a token call: %w", err)
+	}
+	return admitted, release, nil
+}
+
+// turn waits until an attempt of k may go out. end tells the gate what came of it.
+func (c *Client) turn(ctx context.Context, k call) (end func(guard.Answer), err error) {
+	if c.cfg.Gate == nil {
+		return func(guard.Answer) {}, nil
+	}
+	end, err = c.cfg.Gate.Begin(ctx, k.priority)
+	if err != nil {
+		return nil, fmt.Errorf("finx: %s: waiting for a turn: %w", k.doing, err)
+	}
+	return end, nil
+}
