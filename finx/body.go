@@ -30,7 +30,7 @@ func appendBody(dst []byte, resp *http.Response, limit int64) ([]byte, error) {
 	start := len(dst)
 	for {
 		if len(dst) == cap(dst) {
-			dst = slices.Grow(dst, firstRead)
+			dst = slices.Grow(dst, max(firstRead, len(dst)))
 		}
 		n, err := resp.Body.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]

@@ -66,6 +66,10 @@ func (c *Client) noAnswer(ctx, limited context.Context, k call, maybeSent bool, 
 // For a token call that is the worst case: finX has done it, and what it gave is
 // lost.
 func (c *Client) unusable(ctx, limited context.Context, k call, resp *http.Response, err error) (guard.Answer, error) {
+	if errors.Is(err, errNoRoom) {
+		// It was ours to wait: no fault of finX, and no attempt at this account.
+		return guard.Answer{Kind: guard.Alive}, fault.Throttled("", time.Now().Add(noRoomWait), fmt.Errorf("finx: %s: %w", k.doing, err))
+	}
 	decoding, whole := errors.AsType[*decodeError](err)
 	tooLarge := errors.Is(err, ErrBodyTooLarge)
 	if tooLarge && k.auth != asGrant {
