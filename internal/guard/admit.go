@@ -1,0 +1,72 @@
+package guard
+
+import "context"
+
+// ticket is a turn that was waited for before it is needed. Its fields belong to
+// the lock of its Guard.
+type ticket struct {
+	turn     call
+	used     bool
+	released bool
+}
+
+// ticketKey is the key of a Guard's ticket in a context.
+type ticketKey struct{ g *Guard }
+
+// Admit waits for a turn as Begin does, before something is done that only makes
+// sense when the call follows. A Begin under the returned context never waits and
+// is never refused, whatever happened meanwhile; that holds for repetitions of the
+// call too, and all of them count for the rate and the limits. release gives the
+// turn back if no call was made, with the probe if it was to be one; after a call,
+// and a second time, it does nothing more than to end the context's privilege.
+func (g *Guard) Admit(ctx context.Context, p Priority) (admitted context.Context, release func(), err error) {
+	if g == nil {
+		return ctx, func() {}, nil
+	}
+	c, err := g.turn(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &ticket{turn: c}
+	return context.WithValue(ctx, ticketKey{g}, t), func() { g.release(t) }, nil
+}
+
+func (g *Guard) ticketOf(ctx context.Context) *ticket {
+	t, _ := ctx.Value(ticketKey{g}).(*ticket)
+	return t
+}
+
+// useTicket lets a call through that was admitted; false: its ticket was given
+// back.
+func (g *Guard) useTicket(t *ticket) (call, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.released {
+		return call{}, false
+	}
+	if t.used {
+		return g.admit(clock()), true
+	}
+	t.used = true
+	if t.turn.epoch != g.b.epoch { // it goes out into another time than that it was counted in
+		t.turn.epoch = g.b.epoch
+		g.current++
+	}
+	return t.turn, true
+}
+
+func (g *Guard) release(t *ticket) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.used || t.released {
+		t.released = true
+		return
+	}
+	t.released = true
+	now := clock()
+	g.forget(t.turn)
+	g.pace.refund()
+	g.b.answer(now, t.turn, Answer{})
+	g.settle(now)
+	g.serve(now)
+}
