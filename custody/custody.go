@@ -2,7 +2,8 @@
 //
 // finX hands out a code that works once and a refresh token that is replaced at
 // every use. Whoever loses the newest refresh token sends a human back to the
-// bank, so every call that spends one follows the same protocol:
+// bank, so every call that spends one waits for its turn at finX first, with
+// nothing begun and nothing locked, and then follows the same protocol:
 //
 //  1. a mark in the connection's secret says what is about to be spent
 //     (no mark, no call: a Vault that takes no writes can never burn a token);
@@ -64,6 +65,10 @@ type secrets interface {
 type TokenEndpoint interface {
 	ExchangeCode(ctx context.Context, code secret.Text, redirectURI string) (finx.Tokens, error)
 	Refresh(ctx context.Context, refreshToken secret.Text) (finx.Tokens, error)
+	// AdmitToken waits until such a call may be made: an exchange, or a refresh. A
+	// call and its repetition under the values of the context it returns are made
+	// without waiting. release gives the turn back if there was none.
+	AdmitToken(ctx context.Context, exchange bool) (admitted context.Context, release func(), err error)
 }
 
 // LockFunc takes the lock of that name across all replicas and returns a

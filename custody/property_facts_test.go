@@ -1,6 +1,7 @@
 package custody_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,6 +90,9 @@ func (f *facts) begins(w *world, r *request) {
 			f.breachf("I1: %s sends %s while a call of %s is in flight", r.by.name, r.value, q.by.name)
 		}
 	}
+	if !r.admitted {
+		f.breachf("I8: %s sends %s, and it is not its turn", r.by.name, r.value)
+	}
 	f.ignores(w, r.by, r.value, "sends")
 	for _, h := range f.hands {
 		if h.value == r.value && h.by != r.by {
@@ -105,6 +109,14 @@ func (f *facts) begins(w *world, r *request) {
 		f.path("repeated by another process")
 	}
 	f.callers[r.value] = append(f.callers[r.value], r.by.name)
+}
+
+// waits judges a process at the moment its turn comes.
+func (f *facts) waits(ctx context.Context, p *process) {
+	if ctx.Value(underLock{}) != nil {
+		f.breachf("I8: %s waits for its turn with the lock", p.name)
+	}
+	f.path("waited for its turn")
 }
 
 // overtakes judges a call with a value whose answer another process has.

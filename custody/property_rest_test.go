@@ -75,6 +75,11 @@ func (s *scheduler) finalWord() error {
 // judge compares the end with what an observer knows.
 func (s *scheduler) judge(last error) {
 	w, f := s.w, &s.w.facts
+	for _, p := range w.hosts {
+		if p.given != 0 && !p.dead {
+			f.breachf("I8: %s did not give back %d turns", p.name, p.given)
+		}
+	}
 	best := w.newestKept()
 	rec, _, _ := w.store.Get(s.t.Context(), theConnection)
 	now := w.provider.tokens[rec.RefreshToken.Reveal()]

@@ -31,7 +31,7 @@ var wantPaths = []string{
 	"settled rejected", "settled unknown", "code rejected", "token rejected", "exchange unknown", "rotation unknown",
 	"waits for a young mark", "too late to call", "crashed with a call in flight", "crashed with an answer",
 	"lease lost with a call in flight", "overtook a process that stood still or lost the lock",
-	"spooled", "escrowed", "brought home", "answer lost", "put lost and stored", "put lost and stored later",
+	"waited for its turn", "spooled", "escrowed", "brought home", "answer lost", "put lost and stored", "put lost and stored later",
 }
 
 // TestNoInterleavingLosesAToken lets replicas share one connection while
@@ -46,6 +46,8 @@ var wantPaths = []string{
 //	I5  with a grace window nothing is ever lost
 //	I6  no call without a mark that names its value
 //	I7  nothing but its limit cuts off a call
+//	I8  no call is made out of turn, nothing is held while one waits for it, and in
+//	    the end every turn was given back
 func TestNoInterleavingLosesAToken(t *testing.T) {
 	checks, batches := "800", 6
 	if os.Getenv("FINX_TEST_LONG") != "" {

@@ -79,6 +79,7 @@ type process struct {
 	read   int    // when it last read the record with the lock
 	saw    string // the refresh token that it found
 	adrift bool   // it may do something that no job waits for
+	given  int    // turns that were not given back
 }
 
 // server is what an operation speaks to.
@@ -89,9 +90,12 @@ const (
 	broker
 	finX
 	disk
+	turns // where calls of finX wait for theirs
 )
 
-func (s server) String() string { return [...]string{"Vault", "NATS", "finX", "its disk"}[s] }
+func (s server) String() string {
+	return [...]string{"Vault", "NATS", "finX", "its disk", "its turn"}[s]
+}
 
 // request is one operation of a process.
 type request struct {
@@ -108,11 +112,12 @@ type request struct {
 	until  time.Time       // nothing takes effect later
 	ctx    context.Context // to see which deadline a call was made with
 
-	seen   bool
-	ended  bool // the process stopped waiting: time-out or cancellation
-	over   bool // it must not take effect any more
-	done   *reply
-	answer chan reply // nil: nobody waits
+	admitted bool // a call that had its turn, of which there may be two
+	seen     bool
+	ended    bool // the process stopped waiting: time-out or cancellation
+	over     bool // it must not take effect any more
+	done     *reply
+	answer   chan reply // nil: nobody waits
 }
 
 // reply is the answer to any operation.
@@ -160,7 +165,7 @@ func afterlife(r *request) reply {
 	switch r.what {
 	case "get":
 		return reply{err: vaultstore.ErrNotFound}
-	case "lock", "exchange", "refresh", "key":
+	case "lock", "exchange", "refresh", "key", "turn":
 		return reply{err: fault.Transient("", errAway)}
 	}
 	return reply{}

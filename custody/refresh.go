@@ -89,7 +89,7 @@ func (k *Keeper) flight(ctx context.Context, kind, key string, do func(ctx conte
 				grant, err = Grant{}, fmt.Errorf("custody: %s: panic of type %T", kind, p)
 			}
 		}()
-		return do(context.WithoutCancel(ctx))
+		return k.admitted(context.WithoutCancel(ctx), kind, do)
 	})
 	select {
 	case r := <-result:
@@ -99,6 +99,22 @@ func (k *Keeper) flight(ctx context.Context, kind, key string, do func(ctx conte
 		// No failed attempt: it goes on, and who asks again finds its fruit.
 		return Grant{}, fault.Throttled("", time.Now().Add(time.Second), fmt.Errorf("custody: waiting for the %s: %w", kind, context.Cause(ctx)))
 	}
+}
+
+// admitted does a spending when its turn at finX has come, which may take minutes
+// where calls are limited. Nothing is held meanwhile: not the lock, which an
+// exchange must not find taken by a refresh that queues behind it; no hold, which
+// would keep a drain waiting; and no mark, whose call others would believe to be
+// under way. What the record says is read afterwards, so whatever somebody else
+// did in the meantime is found. finX being away, the refusal comes at once: no
+// token that could be had without a call would be of use.
+func (k *Keeper) admitted(ctx context.Context, kind string, do func(ctx context.Context) (Grant, error)) (Grant, error) {
+	admitted, release, err := k.cfg.Tokens.AdmitToken(ctx, kind == kindExchange)
+	if err != nil {
+		return Grant{}, fmt.Errorf("custody: %s not begun: %w", kind, err)
+	}
+	defer release()
+	return do(admitted)
 }
 
 func (k *Keeper) refreshLocked(ctx context.Context, id string, dead secret.Text) (Grant, error) {

@@ -199,3 +199,10 @@ func (l *locks) lock(ctx context.Context, name string) (context.Context, func(),
 		delete(l.held, name)
 	}, nil
 }
+
+// taken counts the locks that are held.
+func (l *locks) taken() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.held)
+}

@@ -34,6 +34,9 @@ func (e *endpoint) ExchangeCode(context.Context, secret.Text, string) (finx.Toke
 	return e.next()
 }
 func (e *endpoint) Refresh(context.Context, secret.Text) (finx.Tokens, error) { return e.next() }
+func (e *endpoint) AdmitToken(ctx context.Context, _ bool) (context.Context, func(), error) {
+	return ctx, func() {}, nil
+}
 
 func pair(name string) finx.Tokens {
 	return finx.Tokens{AccessToken: secret.New("a-" + name), RefreshToken: secret.New("r-" + name), ExpiresIn: time.Hour, ReceivedAt: time.Now()}

@@ -28,7 +28,19 @@ type stub struct {
 	// answer is what the endpoint does at its n-th call, from 1.
 	answer func(ctx context.Context, n int) (finx.Tokens, error)
 	escrow *custody.Escrow // nil: none
+	// turn is what has to be waited for before a call; nil: nothing.
+	turn  func(ctx context.Context, exchange bool) error
+	turns []*turn
 }
+
+// turn is one leave to call the endpoint.
+type turn struct {
+	exchange bool
+	calls    int
+	released int
+}
+
+type turnKey struct{}
 
 // newStub has a connection whose access token has run out and whose refresh
 // token is "R1".
@@ -67,8 +79,26 @@ func (s *stub) ExchangeCode(ctx context.Context, code secret.Text, _ string) (fi
 	return s.Refresh(ctx, code)
 }
 
+// AdmitToken is finx.Client's.
+func (s *stub) AdmitToken(ctx context.Context, exchange bool) (context.Context, func(), error) {
+	if s.turn != nil {
+		if err := s.turn(ctx, exchange); err != nil {
+			return nil, nil, err
+		}
+	}
+	one := &turn{exchange: exchange}
+	s.turns = append(s.turns, one)
+	return context.WithValue(ctx, turnKey{}, one), func() { one.released++ }, nil
+}
+
 // Refresh is finx.Client's.
 func (s *stub) Refresh(ctx context.Context, token secret.Text) (finx.Tokens, error) {
+	one, ok := ctx.Value(turnKey{}).(*turn)
+	if !ok || one.released > 0 {
+		s.t.Errorf("a call without a turn")
+	} else {
+		one.calls++
+	}
 	s.calls = append(s.calls, token.Reveal())
 	return s.answer(ctx, len(s.calls))
 }
