@@ -51,6 +51,9 @@ type Delivery struct {
 	// Attempt counts from 1, without the deliveries that ended in waiting or in a
 	// shutdown, as far as this process knows of them.
 	Attempt int
+	// FirstFailure is when the message failed or had to wait for the first time, as
+	// far as this process knows; zero when it has not. It is kept over parking.
+	FirstFailure time.Time
 }
 
 // Defaults of a Config's zero fields.
@@ -60,6 +63,7 @@ const (
 	DefaultOutageAfter       = 24 * time.Hour
 	DefaultDrainTimeout      = 30 * time.Second
 	DefaultDeadLetterTimeout = 45 * time.Second
+	DefaultParkAfter         = time.Minute
 )
 
 // Config is what a Consumer needs. JS and Lanes are required.
@@ -76,9 +80,9 @@ type Config struct {
 	RetryDelay    time.Duration // first delay after a failure, doubled each time
 	RetryDelayMax time.Duration // longest delay after a failure
 	// OutageAfter is how long a message is tried again because a server we depend
-	// on is away or throttles, counted from the first such failure this process
-	// saw. MaxAttempts does not apply to these failures: an outage would turn the
-	// whole stream into dead letters.
+	// on is away or throttles, counted from the first failure this process saw or
+	// was told of by the process that parked it. MaxAttempts does not apply to these
+	// failures: an outage would turn the whole stream into dead letters.
 	OutageAfter time.Duration
 	// DrainTimeout is how long running work may go on after Run's context ended,
 	// before it is cancelled with ErrShutdown.
@@ -86,6 +90,16 @@ type Config struct {
 	// DeadLetterTimeout is how long one dead letter is tried to be stored. It
 	// should outlast a leader election (5 to 6 s measured).
 	DeadLetterTimeout time.Duration
+
+	// TimersStream is where a delivery that has to wait for long is parked; empty
+	// parks none. One of the lanes must take what comes due there (Lane.Parked).
+	TimersStream string
+	// ParkAfter is the longest wait that is left to the consumer. A delivery that
+	// has to wait longer is parked: a delayed one counts against MaxAckPending, and
+	// its delay is lost with the consumer.
+	ParkAfter time.Duration
+	// Suspects, if set, finds the messages that end the process they are handled in.
+	Suspects Suspects
 }
 
 func (c *Config) setDefaults() {
@@ -101,6 +115,7 @@ func (c *Config) setDefaults() {
 		{&c.OutageAfter, DefaultOutageAfter},
 		{&c.DrainTimeout, DefaultDrainTimeout},
 		{&c.DeadLetterTimeout, DefaultDeadLetterTimeout},
+		{&c.ParkAfter, DefaultParkAfter},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
@@ -163,7 +178,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 func (c *Consumer) Status() []LaneStatus {
 	all := make([]LaneStatus, len(c.lanes))
 	for i, l := range c.lanes {
-		all[i] = l.status.get()
+		all[i] = l.state()
 		all[i].InFlight = l.inFlight.count()
 	}
 	return all

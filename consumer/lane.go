@@ -8,14 +8,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
-// Lane is one durable consumer with workers of its own. All fields but AckWait
-// and Redact are required.
+// Lane is one durable consumer with workers of its own. The fields from Name to
+// Handle are required, but for AckWait.
 type Lane struct {
 	Name     string // for logs, metrics and Status
 	Stream   string
@@ -31,6 +29,11 @@ type Lane struct {
 	// and by waiting in other processes.
 	MaxAttempts int
 	Handle      Handler
+	// Gate, if set, is asked before anything is taken.
+	Gate Gate
+	// Parked says that the deliveries of other lanes come due in this one. It hands
+	// them over to their own lanes; its Handle sees none of them.
+	Parked bool
 	// LastWords, if set, is called before a message that was tried for as long as
 	// allowed becomes a dead letter (class exhausted or outage), to tell whoever
 	// waits for its result. While it returns an error the message comes back
@@ -83,6 +86,7 @@ type lane struct {
 	status   *status
 	inFlight *inFlight
 	work     *sync.WaitGroup
+	ended    chan struct{} // closed when the intake has ended
 }
 
 func newLane(cfg *Config, l Lane, work *sync.WaitGroup) *lane {
@@ -92,15 +96,17 @@ func newLane(cfg *Config, l Lane, work *sync.WaitGroup) *lane {
 		slots:    make(chan struct{}, l.Slots),
 		notes:    newNotes(),
 		inFlight: newInFlight(),
+		ended:    make(chan struct{}),
 	}
-	ln.status = newStatus(l.Name, fmt.Sprintf("starting: consumer %s on %s is not bound yet", l.Durable, l.Stream))
-	cfg.Metrics.watch(l.Name, ln.inFlight)
+	ln.status = newStatus(l.Name, l.Slots, fmt.Sprintf("starting: consumer %s on %s is not bound yet", l.Durable, l.Stream))
+	cfg.Metrics.watch(ln)
 	return ln
 }
 
 // run takes deliveries until ctx is done. Whatever goes wrong with the consumer
 // is said in the status and tried again for ever; handlers run under work.
 func (l *lane) run(ctx, work context.Context) {
+	defer close(l.ended)
 	for faults := 0; ctx.Err() == nil; {
 		b, err := l.bind(ctx)
 		pulling := err == nil
@@ -119,86 +125,6 @@ func (l *lane) run(ctx, work context.Context) {
 		}
 	}
 	l.stopped()
-}
-
-// pull fetches for free slots until ctx is done (nil), the binding is old (nil)
-// or the consumer does not answer as it should.
-func (l *lane) pull(ctx, work context.Context, b *binding) error {
-	for time.Since(b.at) < refreshEvery {
-		n := l.take(ctx, b.maxBatch)
-		if n == 0 {
-			return nil
-		}
-		started, err := l.fetch(ctx, work, b, n)
-		for range n - started {
-			l.release()
-		}
-		if err != nil {
-			return err
-		}
-		l.pulled(ctx)
-	}
-	return nil
-}
-
-// take waits for a free slot and takes all that are free, up to limit. It returns
-// 0 when ctx is done.
-func (l *lane) take(ctx context.Context, limit int) int {
-	if ctx.Err() != nil {
-		return 0
-	}
-	select {
-	case <-ctx.Done():
-		return 0
-	case l.slots <- struct{}{}:
-	}
-	for n := 1; ; n++ {
-		if n == limit {
-			return n
-		}
-		select {
-		case l.slots <- struct{}{}:
-		default:
-			return n
-		}
-	}
-}
-
-func (l *lane) release() { <-l.slots }
-
-// fetch opens one pull for n messages and starts the work on each the moment it
-// arrives. It returns how many were started.
-func (l *lane) fetch(ctx, work context.Context, b *binding, n int) (int, error) {
-	open, cancel := outlive(ctx, fetchLinger)
-	defer cancel()
-	open, expire := context.WithTimeout(open, b.fetchWait)
-	defer expire()
-	batch, err := b.consumer.Fetch(n, jetstream.FetchContext(open), jetstream.FetchHeartbeat(b.fetchWait/fetchBeats))
-	if err != nil {
-		return 0, fmt.Errorf("consumer: pulling: %w", err)
-	}
-	started := 0
-	for msg := range batch.Messages() {
-		if ctx.Err() != nil {
-			l.handBack(ctx, msg)
-			continue
-		}
-		if l.start(work, b, msg) {
-			started++
-		}
-	}
-	if err := batch.Error(); err != nil && open.Err() == nil {
-		return started, fmt.Errorf("consumer: pulling: %w", err)
-	}
-	return started, nil
-}
-
-// handBack returns a delivery that arrived after the intake stopped.
-func (l *lane) handBack(ctx context.Context, msg jetstream.Msg) {
-	if err := msg.NakWithDelay(shutdownDelay); err != nil {
-		l.cfg.Metrics.ackFailed(l.Name, answerNak)
-		l.log.WarnContext(ctx, "delivery not handed back at shutdown, it returns after AckWait", "error", err)
-	}
 }
 
 // sleep waits, or less when ctx ends.

@@ -29,7 +29,6 @@ type Metrics struct {
 	heartbeats       *prometheus.CounterVec
 	ackFailures      *prometheus.CounterVec
 	panics           *prometheus.CounterVec
-	laneReady        *prometheus.GaugeVec
 	attempts         *prometheus.HistogramVec
 	handling         *prometheus.HistogramVec
 	live             *liveCollector
@@ -47,15 +46,12 @@ func NewMetrics(reg prometheus.Registerer, lanes ...string) *Metrics {
 		heartbeats:       counter("heartbeats_total", "Signs of work in progress sent to the server.", "lane", "result"),
 		ackFailures:      counter("ack_failures_total", "Answers that could not be given; the message comes back after AckWait.", "lane", "answer"),
 		panics:           counter("panics_total", "Handlers that panicked.", "lane"),
-		laneReady: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "lane_ready", Help: "1 while the lane can take work.",
-		}, []string{"lane"}),
-		attempts: histogram("attempts", "Attempts a message took until it was acknowledged or given up.", []float64{1, 2, 3, 5, 8, 13, 21}),
-		handling: histogram("handling_seconds", "Time from receipt to the handler's return.", []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}),
-		live:     newLiveCollector(),
+		attempts:         histogram("attempts", "Attempts a message took until it was acknowledged or given up.", []float64{1, 2, 3, 5, 8, 13, 21}),
+		handling:         histogram("handling_seconds", "Time from receipt to the handler's return.", []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}),
+		live:             newLiveCollector(),
 	}
 	reg.MustRegister(m.receivedTotal, m.redeliveredTotal, m.settledTotal, m.deadLetters, m.heartbeats,
-		m.ackFailures, m.panics, m.laneReady, m.attempts, m.handling, m.live)
+		m.ackFailures, m.panics, m.attempts, m.handling, m.live)
 	for _, lane := range lanes {
 		m.prepare(lane)
 	}
@@ -67,10 +63,9 @@ func (m *Metrics) prepare(lane string) {
 	m.receivedTotal.WithLabelValues(lane)
 	m.redeliveredTotal.WithLabelValues(lane)
 	m.panics.WithLabelValues(lane)
-	m.laneReady.WithLabelValues(lane)
 	m.attempts.WithLabelValues(lane)
 	m.handling.WithLabelValues(lane)
-	for _, o := range []Outcome{OutcomeDone, OutcomeRetry, OutcomeWaitUntil, OutcomeShutdown, OutcomeDeadLetter, OutcomeNotStored} {
+	for _, o := range []Outcome{OutcomeDone, OutcomeRetry, OutcomeWaitUntil, OutcomeShutdown, OutcomeDeadLetter, OutcomeNotStored, OutcomeBusy} {
 		m.settledTotal.WithLabelValues(lane, string(o))
 	}
 	for _, c := range []fault.Class{fault.Malformed, fault.Rejected, fault.Exhausted, fault.Expired, fault.UnknownState, fault.Oversize, fault.Outage} {
@@ -139,20 +134,9 @@ func (m *Metrics) panicked(lane string) {
 	}
 }
 
-func (m *Metrics) ready(lane string, ready bool) {
-	if m == nil {
-		return
-	}
-	value := 0.0
-	if ready {
-		value = 1
-	}
-	m.laneReady.WithLabelValues(lane).Set(value)
-}
-
-func (m *Metrics) watch(lane string, f *inFlight) {
+func (m *Metrics) watch(l *lane) {
 	if m != nil {
-		m.live.watch(lane, f)
+		m.live.watch(l)
 	}
 }
 

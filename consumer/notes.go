@@ -24,9 +24,11 @@ type note struct {
 	uncounted int // deliveries that were no attempt
 	failures  int // counted failures
 	tries     int // failures that were not waits: the step on the ladder of delays
+	refused   int // deliveries that were given back without being handled
 	delivered int // the server's count when last seen
 	first     time.Time
 	last      time.Time
+	returned  bool // this process has handled it and lived
 }
 
 // attempt is the number of the counted attempt that a delivery is.
@@ -61,7 +63,14 @@ func (s *notes) failed(seq uint64, delivered int, a Action, now time.Time) {
 	n, known := s.bySeq[seq]
 	if !known {
 		s.makeRoom(now)
-		n.first = now
+	}
+	if a.Outcome == OutcomeBusy {
+		n.refused++
+	} else {
+		n.returned = true
+		if n.first.IsZero() {
+			n.first = now
+		}
 	}
 	if a.Outcome == OutcomeRetry || a.Outcome == OutcomeNotStored {
 		n.tries++

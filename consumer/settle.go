@@ -36,6 +36,7 @@ const (
 	OutcomeShutdown   Outcome = "shutdown"
 	OutcomeDeadLetter Outcome = "dead_letter"
 	OutcomeNotStored  Outcome = "dead_letter_not_stored" // it will be tried again
+	OutcomeBusy       Outcome = "busy"                   // not handled: there was no room, or no leave to
 )
 
 // Action is what is to be done about a delivery.

@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -12,9 +14,15 @@ type LaneStatus struct {
 	Ready bool
 	Since time.Time // when Ready or Why last changed
 	// Why says in words an operator can act on what keeps the lane from taking
-	// work. It is also set, while Ready, when an operator paused the consumer.
+	// work. It is also set, while Ready, when an operator paused the consumer, when
+	// handlers do not return in time, and when long waits cannot be parked.
 	Why      string
 	InFlight int // deliveries being handled
+	// Hung is how many of them are with handlers that did not return when their time
+	// was over. The messages were given up; each of these handlers keeps its slot
+	// until it returns, and only the end of the process frees the slot of one that
+	// never does.
+	Hung int
 }
 
 // toleratedFaults is how many pulls in a row may fail without the lane being
@@ -23,41 +31,117 @@ type LaneStatus struct {
 // binding works, and must not look ready in between.
 const toleratedFaults = 1
 
-// status is the current LaneStatus of a lane.
-type status struct {
-	mu         sync.Mutex
-	now        LaneStatus
-	pullFaults int // failed pulls since the last good one
-	// unstored says why the last dead letter could not be stored, empty when it
-	// was. The messages come back, and each holds a slot while it is tried.
-	unstored      string
-	unstoredSince time.Time
+// trouble is something that is wrong, none when why is empty.
+type trouble struct {
+	why   string
+	since time.Time
 }
 
-func newStatus(lane, why string) *status {
-	return &status{now: LaneStatus{Lane: lane, Since: time.Now(), Why: why}}
+// set reports whether the trouble began or ended.
+func (t *trouble) set(why string) bool {
+	was := t.why != ""
+	t.why = why
+	if was == (why != "") {
+		return false
+	}
+	t.since = time.Now()
+	return true
+}
+
+// status is what a LaneStatus is made of.
+type status struct {
+	slots int
+
+	mu         sync.Mutex
+	now        LaneStatus // as far as the consumer goes
+	pullFaults int        // failed pulls since the last good one
+	hung       int
+	hungSince  time.Time
+	// unstored: the last dead letter could not be stored. The messages come back,
+	// and each holds a slot while it is tried.
+	unstored trouble
+	unread   trouble // what was parked came due and cannot be read
+	closed   trouble // the gate is closed
+	unparked trouble // long waits stay with the consumer, which bears some of them
+}
+
+func newStatus(lane string, slots int, why string) *status {
+	return &status{slots: slots, now: LaneStatus{Lane: lane, Since: time.Now(), Why: why}}
 }
 
 func (s *status) get() LaneStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now
-	if s.unstored != "" && now.Ready {
-		now.Ready, now.Since, now.Why = false, s.unstoredSince, "dead letters cannot be stored: "+s.unstored
+	now.Hung = s.hung
+	if !now.Ready {
+		return now
 	}
+	stuck := trouble{since: s.hungSince}
+	if s.hung >= s.slots {
+		stuck.why = fmt.Sprintf("every slot (%d) is held by a handler that does not return: the process must be restarted", s.slots)
+	}
+	for _, t := range []trouble{s.unstored, s.unread, stuck, s.closed} {
+		if t.why != "" {
+			now.Ready, now.Since, now.Why = false, t.since, t.why
+			return now
+		}
+	}
+	notes := []string{}
+	if now.Why != "" {
+		notes = append(notes, now.Why)
+	}
+	if s.hung > 0 {
+		now.Since = s.hungSince
+		notes = append(notes, fmt.Sprintf("%d of %d slots are held by handlers that do not return", s.hung, s.slots))
+	}
+	if s.unparked.why != "" {
+		now.Since = s.unparked.since
+		notes = append(notes, s.unparked.why)
+	}
+	now.Why = strings.Join(notes, "; ")
 	return now
+}
+
+// gated notes why the gate is closed, if it is, and reports whether it opened or
+// closed.
+func (s *status) gated(why string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed.set(why)
 }
 
 // buried notes whether a dead letter was stored.
 func (s *status) buried(err error) {
+	s.note(&s.unstored, "dead letters cannot be stored: ", err)
+}
+
+// read notes whether the original of a parked delivery could be read.
+func (s *status) read(err error) {
+	s.note(&s.unread, "what was parked cannot be read again: ", err)
+}
+
+// parked notes whether a delivery could be parked.
+func (s *status) parked(err error) {
+	s.note(&s.unparked, "long waits stay with the consumer, they cannot be parked: ", err)
+}
+
+func (s *status) note(t *trouble, what string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case err == nil:
-		s.unstored = ""
-	case s.unstored == "":
-		s.unstored, s.unstoredSince = oneLine(err.Error()), time.Now()
+	if err == nil {
+		t.set("")
+		return
 	}
+	t.set(what + oneLine(err.Error()))
+}
+
+// hang notes that a handler did not return in time (1), or that it has after all (-1).
+func (s *status) hang(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hung += n
+	s.hungSince = time.Now()
 }
 
 // set reports whether something changed.
@@ -100,6 +184,12 @@ func (s *status) blocked(why string, pulling bool) bool {
 	return s.set(false, why)
 }
 
+// state is the lane's status at this moment, but for its work in flight.
+func (l *lane) state() LaneStatus {
+	l.status.gated(l.closed())
+	return l.status.get()
+}
+
 func (l *lane) bound(ctx context.Context, b *binding) {
 	why := ""
 	if b.paused != "" {
@@ -117,20 +207,15 @@ func (l *lane) pulled(ctx context.Context) {
 }
 
 func (l *lane) ready(ctx context.Context, why string) {
-	l.cfg.Metrics.ready(l.Name, true)
 	l.log.InfoContext(ctx, "lane takes work", "stream", l.Stream, "consumer", l.Durable, "note", why)
 }
 
 func (l *lane) blocked(ctx context.Context, err error, pulling bool) {
 	why := l.explain(err)
 	if l.status.blocked(why, pulling) {
-		l.cfg.Metrics.ready(l.Name, false)
 		l.log.WarnContext(ctx, "lane cannot take work", "stream", l.Stream, "consumer", l.Durable, "why", why, "error", err)
 	}
 }
 
 // stopped is the end of the intake; the drain has a log of its own.
-func (l *lane) stopped() {
-	l.status.blocked("shutting down", false)
-	l.cfg.Metrics.ready(l.Name, false)
-}
+func (l *lane) stopped() { l.status.blocked("shutting down", false) }

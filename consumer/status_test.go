@@ -34,7 +34,7 @@ func TestStatusDoesNotFlap(t *testing.T) {
 		{"consumer deleted", missing, false, "missing", true},
 		{"bound again is enough, the pulls were good", bound, true, "", true},
 	}
-	s := newStatus("callbacks", "starting")
+	s := newStatus("callbacks", 1, "starting")
 	if got := s.get(); got.Ready || got.Why != "starting" || got.Lane != "callbacks" {
 		t.Fatalf("at first %+v", got)
 	}
