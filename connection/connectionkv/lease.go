@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,10 +48,8 @@ func (s *Store) Acquire(ctx context.Context, name, owner string, ttl time.Durati
 }
 
 func (s *Store) acquire(ctx context.Context, name, owner string, ttl time.Duration) (*lease, error) {
-	for token := range strings.SplitSeq(name, ".") {
-		if err := checkToken("lease name", token); err != nil {
-			return nil, err
-		}
+	if err := checkName("lease name", name); err != nil {
+		return nil, err
 	}
 	if ttl <= 0 {
 		return nil, errors.New("a lease needs a ttl above 0")

@@ -26,6 +26,14 @@ const (
 	opEscrowGet    = "escrow_get"
 	opEscrowDelete = "escrow_delete"
 	opEscrowKeys   = "escrow_keys"
+
+	opControlLoad     = "control_load"
+	opControlSave     = "control_save"
+	opControlWatch    = "control_watch" // counted when it ends
+	opAnnounce        = "replica_announce"
+	opReplicas        = "replica_watch" // as control_watch
+	opSuspectBegun    = "suspect_begun"
+	opSuspectReturned = "suspect_returned"
 )
 
 // The outcomes. An answer is any other sentinel of this package, and what is
@@ -37,28 +45,39 @@ const (
 	outcomeError    = "error"
 )
 
-// Metrics counts what Store and Escrow do. A nil *Metrics counts nothing.
+// Metrics counts what Store, Escrow and Control do. A nil *Metrics counts nothing.
 type Metrics struct {
 	operations *prometheus.CounterVec
+	replicas   prometheus.Gauge
 }
 
 // NewMetrics registers the metrics of this package with r.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "finx_connector_connectionkv_operations_total",
-		Help: "Operations on the KV buckets of connections, leases and escrow, by operation and outcome.",
-	}, []string{"operation", "outcome"})}
+		Help: "Operations on the KV buckets of connections, leases, escrow and control, by operation and outcome.",
+	}, []string{"operation", "outcome"}), replicas: prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "finx_connector_connectionkv_replicas",
+		Help: "Live replicas as this one knows of them, itself included; 0 before it has asked.",
+	})}
 	for _, op := range []string{
 		opGet, opCreate, opUpdate, opDelete, opList, opBindState, opLookupState, opConsumeState, opUnbindState,
 		opAcquire, opRenew, opRelease,
 		opEscrowPut, opEscrowGet, opEscrowDelete, opEscrowKeys,
+		opControlLoad, opControlSave, opControlWatch, opAnnounce, opReplicas, opSuspectBegun, opSuspectReturned,
 	} {
 		for _, outcome := range []string{outcomeOK, outcomeConflict, outcomeAnswer, outcomeError} {
 			m.operations.WithLabelValues(op, outcome)
 		}
 	}
-	r.MustRegister(m.operations)
+	r.MustRegister(m.operations, m.replicas)
 	return m
+}
+
+func (m *Metrics) setReplicas(n int) {
+	if m != nil {
+		m.replicas.Set(float64(n))
+	}
 }
 
 func (m *Metrics) observe(op string, err error) {
