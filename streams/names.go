@@ -15,7 +15,7 @@ const (
 const (
 	BucketConnections = "finx_connections"     // state, no secrets
 	BucketLeases      = "finx_leases"          // keys live as long as their TTL
-	BucketControl     = "finx_control"         // breakers, shared by replicas
+	BucketControl     = "finx_control"         // breakers, live replicas, suspects; keys of the last two live as long as their TTL
 	BucketEscrow      = "finx_escrow"          // sealed answers on their way to Vault; markers go by their TTL
 	ObjectsOversize   = events.ObjectsOversize // single objects larger than a part
 )

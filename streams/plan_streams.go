@@ -44,7 +44,8 @@ func (c Config) buckets() []stream {
 	for _, cfg := range []jetstream.StreamConfig{
 		keyValue(BucketConnections, "finx-connector: state of the connections, no secrets"),
 		withKeyTTL(keyValue(BucketLeases, "finx-connector: who works on what, one key a lease")),
-		keyValue(BucketControl, "finx-connector: breakers shared by the replicas"),
+		// Whoever dies leaves by its key's TTL: replicas are counted here.
+		withKeyTTL(keyValue(BucketControl, "finx-connector: what its replicas share: breakers, and who is live")),
 		// The marker of a deleted answer goes by its TTL, or the bucket would keep one for each there ever was.
 		withKeyTTL(keyValue(BucketEscrow, "finx-connector: sealed answers Vault could not take yet")),
 	} {
