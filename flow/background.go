@@ -42,7 +42,7 @@ type Inventory interface {
 }
 
 // Background is what the work without an event needs. All fields are required,
-// but SweepRate may be 0.
+// but SweepRate may be 0 and Replicas nil.
 type Background struct {
 	Keeping   Keeping
 	Timers    Timers
@@ -55,9 +55,12 @@ type Background struct {
 	// Notice is the rest at which a token that could not be rotated is news for
 	// its user. Below Lead.
 	Notice time.Duration
-	// Rate is how many rotations a second the keep-alive of this process may
-	// make.
+	// Rate is how many rotations a second the keep-alive of all replicas together
+	// may make.
 	Rate float64
+	// Replicas is how many live replicas share Rate, this one included. It is asked
+	// at every use and must not block; nil, or less than 1, is one.
+	Replicas func() int
 	// SweepRate is how many secrets a second the sweep for open journal marks
 	// reads; 0 sweeps never.
 	SweepRate float64

@@ -1,11 +1,9 @@
 package flow
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/finx-connector/finx-connector/connection"
@@ -48,29 +46,39 @@ func (j *fetch) run(ctx context.Context) (fetched, error) {
 		Cause: j.cause, ConnectionID: j.rec.ID, UserID: j.rec.UserID, FetchID: open.ID, Trigger: open.Trigger,
 	})
 	out := fetched{accounts: []events.AccountFetched{}, marks: map[string]connection.AccountMark{}}
-	for _, account := range accounts {
-		if _, twice := out.marks[account.ID]; twice {
-			continue
-		}
-		since, until := j.rec.NextWindow(account.ID, open.StartedAt, j.Overlap, connection.Ask{Since: open.Since, Full: open.Full})
-		parts.StartAccount(AccountHead{
-			ID: account.ID, Raw: account.Raw, SyncedAt: account.SyncedAt,
-			Window: events.Window{Since: since, Until: until},
-		})
-		if err := j.pages(ctx, account.ID, since, until, parts); err != nil {
-			return fetched{}, err
-		}
-		result, err := parts.FinishAccount(ctx)
-		if err != nil {
-			return fetched{}, fmt.Errorf("flow: publishing the transactions: %w", err)
-		}
+	err = j.transfer(ctx, j.histories(accounts), parts, func(h *history, result events.AccountFetched) {
 		out.accounts = append(out.accounts, result)
 		out.transactions += result.Transactions
-		out.marks[account.ID] = markOf(account, result.Transactions)
+		out.marks[h.ID] = markOf(h.Account, result.Transactions)
+	})
+	if err != nil {
+		return fetched{}, err
 	}
 	out.eventIDs = parts.EventIDs()
 	out.refreshObtainedAt = j.grant.RefreshObtainedAt
 	return out, nil
+}
+
+// history is what a fetch reads of one account.
+type history struct {
+	finx.Account
+
+	since, until string
+}
+
+// histories says what is to be read of the accounts, each once.
+func (j *fetch) histories(accounts []finx.Account) []history {
+	open, seen := j.rec.Fetch, map[string]bool{}
+	var all []history
+	for _, a := range accounts {
+		if seen[a.ID] {
+			continue
+		}
+		seen[a.ID] = true
+		since, until := j.rec.NextWindow(a.ID, open.StartedAt, j.Overlap, connection.Ask{Since: open.Since, Full: open.Full})
+		all = append(all, history{Account: a, since: since, until: until})
+	}
+	return all
 }
 
 // markOf is how far an account has been read. One without transactions that the
@@ -80,52 +88,6 @@ func markOf(a finx.Account, transactions int) connection.AccountMark {
 		return connection.AccountMark{}
 	}
 	return connection.AccountMark{SyncedAt: a.SyncedAt, SucceededAt: a.SucceededAt}
-}
-
-// pages reads one account to its end. finX pages by count and offset without a
-// total or a cursor: oldest first under a fixed upper bound, new bookings land
-// behind what was read, and a page shorter than asked for is the last, unless
-// the host may have capped it (see isLast).
-func (j *fetch) pages(ctx context.Context, accountID, since, until string, parts Parts) error {
-	buf := j.buffers.get()
-	defer j.buffers.put(buf)
-	size := j.PageSize
-	var first []byte // of the page before
-	longest := 0     // page of this account
-	for offset := 0; ; {
-		query := finx.TransactionQuery{
-			AccountID: accountID, Count: size, Offset: offset, Since: since, Until: until,
-			SinceType: j.SinceType, Sort: "asc", IncludePending: true,
-		}
-		var page finx.Page
-		err := j.withToken(ctx, func() (err error) {
-			page, err = j.Data.Transactions(ctx, j.grant.AccessToken, query, buf)
-			return err
-		})
-		if errors.Is(err, finx.ErrBodyTooLarge) && size > 1 {
-			size = max(1, size/4)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("flow: reading transactions from offset %d: %w", offset, err)
-		}
-		if len(page.Items) > 0 {
-			if bytes.Equal(first, page.Items[0]) {
-				return fault.Permanent(fault.Rejected, fmt.Errorf("flow: reading transactions from offset %d: finX sends the page before once more", offset))
-			}
-			first = append(first[:0], page.Items[0]...)
-		}
-		for _, item := range page.Items {
-			if err := parts.Add(ctx, item); err != nil {
-				return fmt.Errorf("flow: publishing the transactions: %w", err)
-			}
-		}
-		n := len(page.Items)
-		if j.isLast(n, size, longest) {
-			return nil
-		}
-		offset, longest = offset+n, max(longest, n)
-	}
 }
 
 // isLast decides whether a page ends its account. finX's largest page is not
@@ -185,15 +147,3 @@ func (j *fetch) use(grant custody.Grant) {
 // tokenSlack is how long an access token must still live for one more call
 // with it to make sense; custody's own skew is longer.
 const tokenSlack = 30 * time.Second
-
-// pagePool reuses page buffers: a page is the largest thing this program holds.
-type pagePool struct{ pool sync.Pool }
-
-func (p *pagePool) get() *finx.PageBuffer {
-	if buf, ok := p.pool.Get().(*finx.PageBuffer); ok {
-		return buf
-	}
-	return new(finx.PageBuffer)
-}
-
-func (p *pagePool) put(buf *finx.PageBuffer) { p.pool.Put(buf) }

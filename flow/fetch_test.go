@@ -123,3 +123,29 @@ func TestAnOpenFetchIsFinishedFirst(t *testing.T) {
 	r.must(r.sync("sync-1", events.SyncRequested{ConnectionID: rec.ID}))
 	r.must(r.sync("sync-2", events.SyncRequested{ConnectionID: rec.ID}))
 }
+
+// Where a part ends is a matter of the transactions, not of the pages in which
+// they came: a host that caps its pages between two tries changes no id.
+func TestPartsDoNotDependOnThePages(t *testing.T) {
+	r := newRig(t, finxtest.Options{Shape: finxtest.Shape{Accounts: 2, Transactions: 700}})
+	rec := r.established()
+	r.bus.failOn(events.TypeFetchCompleted)
+	var first []string
+	for _, size := range []int{50, 333, 1000, 7} {
+		cfg := r.cfg
+		cfg.PageSize = size
+		var err error
+		r.Flow, err = flow.New(cfg)
+		r.must(err)
+		if err := r.sync("sync-1", events.SyncRequested{ConnectionID: rec.ID}); !errors.Is(err, errBus) {
+			t.Fatalf("error %v", err)
+		}
+		now := ids(r.published(events.TypeTransactionsFetched))
+		if first == nil {
+			first = now
+		}
+		if !slices.Equal(now, first) || len(now) < 6 {
+			t.Errorf("pages of %d: %d parts are stored, %d after pages of 50", size, len(now), len(first))
+		}
+	}
+}

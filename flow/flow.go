@@ -122,7 +122,8 @@ type Config struct {
 // Flow holds the handlers. Its methods are safe for concurrent use.
 type Flow struct {
 	Config
-	buffers pagePool
+	// pages is the memory that the pages of all fetches lie in.
+	pages *finx.PagePool
 	// honoured is the largest page size that finX has filled.
 	honoured atomic.Int64
 	// permits bounds the rotations of the keep-alive in this process.
@@ -142,12 +143,12 @@ func New(c Config) (*Flow, error) {
 	if c.PageSize < 1 || c.SyncInterval <= 0 || c.CodeLifetime <= 0 {
 		return nil, errors.New("flow: page size, sync interval and code lifetime must be positive")
 	}
-	f := &Flow{Config: c, began: time.Now()}
+	f := &Flow{Config: c, began: time.Now(), pages: finx.NewPagePool(pageMemory)}
 	if c.Background != nil {
 		if err := c.Background.check(); err != nil {
 			return nil, err
 		}
-		f.permits = newPermits(c.Background.Rate)
+		f.permits = newPermits(c.Background.Rate, c.Background.Replicas)
 	}
 	return f, nil
 }

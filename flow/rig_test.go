@@ -36,7 +36,7 @@ const (
 // are in the memory stores that pass the contract suites of the real ones.
 type rig struct {
 	*flow.Flow
-	t       *testing.T
+	t       testing.TB
 	sandbox *finxtest.Sandbox
 	records *connectionkvtest.Memory
 	secrets *vaultstoretest.Memory
@@ -46,7 +46,7 @@ type rig struct {
 	bank    *finx.Client
 }
 
-func newRig(t *testing.T, o finxtest.Options, change ...func(*flow.Config)) *rig {
+func newRig(t testing.TB, o finxtest.Options, change ...func(*flow.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, records: connectionkvtest.NewMemory(), secrets: vaultstoretest.NewMemory()}
 	r.js = natstest.JetStream(t, natstest.Start(t).URL())

@@ -20,7 +20,7 @@ import (
 )
 
 // leave puts a mark into a secret, as a process leaves it that dies in a call.
-func leave(t *testing.T, m *vaultstoretest.Memory, id, kind string, spent secret.Text, age time.Duration) {
+func leave(t testing.TB, m *vaultstoretest.Memory, id, kind string, spent secret.Text, age time.Duration) {
 	t.Helper()
 	rec, version, err := m.Get(t.Context(), id)
 	if err != nil && !errors.Is(err, vaultstore.ErrNotFound) {

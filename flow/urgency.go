@@ -9,18 +9,29 @@ import (
 )
 
 // permits lets so many callers a second pass, evenly, without a burst; among
-// those who wait, the most urgent first. Safe for concurrent use.
+// those who wait, the most urgent first. The rate is that of all replicas, of which
+// this one takes its share. Safe for concurrent use.
 type permits struct {
-	every time.Duration // between two
+	rate     float64
+	replicas func() int // nil: one
 
 	mu    sync.Mutex
-	next  time.Time // when the next may be given
+	given time.Time // when the last one was
 	queue waiters
 	armed bool // a timer will serve the queue
 }
 
-func newPermits(rate float64) *permits {
-	return &permits{every: time.Duration(float64(time.Second) / rate)}
+func newPermits(rate float64, replicas func() int) *permits {
+	return &permits{rate: rate, replicas: replicas}
+}
+
+// every is the time between two. It is looked up at each use: replicas come and go.
+func (p *permits) every() time.Duration {
+	sharers := 1
+	if p.replicas != nil {
+		sharers = max(1, p.replicas())
+	}
+	return time.Duration(float64(time.Second) * float64(sharers) / p.rate)
 }
 
 // errCrowded: so many more urgent ones wait that this one's turn is not soon.
@@ -73,14 +84,15 @@ func (p *permits) wait(urgency time.Time) time.Duration {
 			ahead++
 		}
 	}
-	return max(0, time.Until(p.next)) + time.Duration(ahead)*p.every
+	every := p.every()
+	return max(0, time.Until(p.given.Add(every))) + time.Duration(ahead)*every
 }
 
 // serve gives what may be given now and arranges for the rest. For holders of mu.
 func (p *permits) serve() {
 	for len(p.queue) > 0 {
 		now := time.Now()
-		if wait := p.next.Sub(now); wait > 0 {
+		if wait := p.given.Add(p.every()).Sub(now); wait > 0 {
 			if !p.armed {
 				p.armed = true
 				time.AfterFunc(wait, p.tick)
@@ -92,7 +104,7 @@ func (p *permits) serve() {
 			return // the queue holds nothing else
 		}
 		close(w.ready)
-		p.next = now.Add(p.every)
+		p.given = now
 	}
 }
 

@@ -21,7 +21,7 @@ func n(p *permits) int {
 // they came.
 func TestPermitsGoByUrgency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, start := newPermits(4), time.Now()
+		p, start := newPermits(4, nil), time.Now()
 		var mu sync.Mutex
 		var order []int
 		var at []time.Duration
@@ -51,7 +51,7 @@ func TestPermitsGoByUrgency(t *testing.T) {
 
 func TestPermitsSendAwayWhoCannotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, start := newPermits(1), time.Now()
+		p, start := newPermits(1, nil), time.Now()
 		urgent, later := start.Add(time.Hour), start.Add(2*time.Hour)
 		if err := p.take(t.Context(), urgent, 0); err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func TestPermitsSendAwayWhoCannotWait(t *testing.T) {
 
 func TestPermitsLeaveWithTheirCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPermits(0.001)
+		p := newPermits(0.001, nil)
 		if err := p.take(t.Context(), time.Now(), -1); err != nil {
 			t.Fatal(err)
 		}
@@ -102,6 +102,38 @@ func TestPermitsLeaveWithTheirCaller(t *testing.T) {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) || n(p) != 0 {
 			t.Errorf("error %v, %d in the queue", err, n(p))
+		}
+	})
+}
+
+// The rate is shared by the replicas there are at each moment.
+func TestPermitsShareTheRateWithOtherReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas := 1
+		p, start := newPermits(4, func() int { return replicas }), time.Now()
+		var at []time.Duration
+		pass := func() {
+			if err := p.take(t.Context(), start, -1); err != nil {
+				t.Fatal(err)
+			}
+			at = append(at, time.Since(start))
+		}
+		pass()
+		pass()
+		replicas = 4 // each of them has one a second from now on
+		pass()
+		pass()
+		if err := p.take(t.Context(), start, 900*time.Millisecond); !errors.Is(err, errCrowded) || time.Since(start) != at[3] {
+			t.Errorf("error %v after %s: its turn is a second away", err, time.Since(start)-at[3])
+		}
+		replicas = 0 // nobody has been heard of: at least this one is there
+		pass()
+		want := []time.Duration{0, 250, 1250, 2250, 2500}
+		for i := range want {
+			want[i] *= time.Millisecond
+		}
+		if !slices.Equal(at, want) {
+			t.Errorf("permits after %v, want %v", at, want)
 		}
 	})
 }
