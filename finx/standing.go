@@ -14,29 +14,34 @@ import (
 // access token, one user, one bank. It is pure.
 //
 // The codes of a user's own limits count whatever the status: they come with 423,
-// and with 429 or 503 if finX takes them for throttling. By range, 20000–59999
-// are about the bank and what lies between it and finX. A 5xx is finX's own
-// failing, though, unless its words name somebody else: of those ranges the
-// reference calls 20000 the bank and 40000 the connection to it, where 30000 is
-// "general" and 50000 the categorisation, both of them parts of finX.
+// and with 429 or 503 if finX takes them for throttling. A 5xx, or another status
+// that decides alone, is finX's own failing unless its words name somebody else: of
+// the ranges that are not about the request, the reference calls 20000 the bank and
+// 40000 the connection to it, where 30000 is "general" and 50000 the
+// categorisation, both of them parts of finX.
 func isNarrow(status int, e errorBody, j judgement) bool {
+	_, decided := judgeStatus(asClient, status)
 	switch {
-	case errors.Is(j.sentinel, ErrUnauthorized), status == http.StatusLocked:
-		return true
-	case e.code == codeBusy, e.code == codeUserLocked, e.code == codeTooManySyncs:
-		return true
-	case atTheBank(e.code):
+	case j.sentinel != nil:
+		return errors.Is(j.sentinel, ErrUnauthorized)
+	case status == http.StatusLocked, isOwnLimit(e.code), isAtTheBank(e.code):
 		return true
 	}
-	return status < 500 && status != http.StatusTooManyRequests && beyondFinX(e.code)
+	return !decided && isBeyondTheUser(e.code)
 }
 
-// beyondFinX knows the codes that are neither about the request nor about what the
-// user has to do.
-func beyondFinX(code int) bool { return code >= 20000 && code < 60000 }
+// isOwnLimit knows the codes that say that this one user, or what belongs to the
+// user, is to be left alone.
+func isOwnLimit(code int) bool {
+	return code == codeBusy || code == codeUserLocked || code == codeTooManySyncs
+}
 
-// atTheBank knows those of them that are about the bank or the line to it.
-func atTheBank(code int) bool {
+// isBeyondTheUser knows the codes that are neither about the request nor about what
+// the user has to do.
+func isBeyondTheUser(code int) bool { return code >= 20000 && code < 60000 }
+
+// isAtTheBank knows those of them that are about the bank or the line to it.
+func isAtTheBank(code int) bool {
 	return code >= 20000 && code < 30000 || code >= 40000 && code < 50000
 }
 

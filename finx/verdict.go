@@ -84,8 +84,10 @@ func judgeStatus(a auth, status int) (judgement, bool) {
 // judgeIdentity tells the three credentials apart: grant, client, access token.
 func judgeIdentity(a auth, status int, e errorBody) (judgement, bool) {
 	client := e.code == codeInvalidClient || e.oauth == oauthInvalidClient || e.oauth == oauthUnauthorizedClient
+	// A 401 whose code is about something else is not about who asks.
+	unauthorized := status == http.StatusUnauthorized && !isOwnLimit(e.code) && !isBeyondTheUser(e.code)
 	switch {
-	case a == asUser && (status == http.StatusUnauthorized || e.code == codeUnauthorized || e.oauth == oauthInvalidToken):
+	case a == asUser && (unauthorized || e.code == codeUnauthorized || e.oauth == oauthInvalidToken):
 		return judgement{verdict: fault.Retry, sentinel: ErrUnauthorized}, true
 	case a == asUser:
 		return judgement{}, false
@@ -100,7 +102,7 @@ func judgeIdentity(a auth, status int, e errorBody) (judgement, bool) {
 		return judgement{verdict: fault.GiveUp, sentinel: ErrInvalidGrant}, true
 	// A 401 that says no more blames the client: taking it for a bad grant would
 	// end connections, taking it for a bad client only waits for the operator.
-	case status == http.StatusUnauthorized, e.code == codeUnauthorized:
+	case unauthorized, e.code == codeUnauthorized:
 		return judgement{verdict: fault.Retry, sentinel: ErrClientCredentials}, true
 	}
 	return judgement{}, false
@@ -121,7 +123,7 @@ func judgeWords(a auth, status int, e errorBody) (judgement, bool) {
 		return judgement{verdict: fault.WaitUntil, wait: userLockedWait}, true
 	case e.code == codeTooManySyncs:
 		return judgement{verdict: fault.WaitUntil, wait: tooManySyncsWait}, true
-	case e.code >= 20000 && e.code < 60000:
+	case isBeyondTheUser(e.code):
 		return judgement{verdict: fault.Retry}, true
 	case e.oauth == oauthServerError:
 		return judgement{verdict: fault.Retry, ambiguous: a == asGrant}, true
