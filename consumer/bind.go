@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,6 +44,7 @@ func (l *lane) bind(ctx context.Context) (*binding, error) {
 	if info.Config.AckPolicy != jetstream.AckExplicitPolicy {
 		return nil, errAckPolicy
 	}
+	l.crowd.bound(cons, info)
 	b := &binding{consumer: cons, at: time.Now(), fetchWait: fetchWait, maxBatch: l.Slots}
 	b.heartbeat = heartbeatEvery(info.Config, l.AckWait)
 	if n := info.Config.MaxRequestBatch; n > 0 {
@@ -112,9 +112,5 @@ func (l *lane) refusal(err error, conn *nats.Conn) string {
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, jetstream.ErrNoHeartbeat) {
 		return ""
 	}
-	last := conn.LastError()
-	if last == nil || !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), "."+l.Stream+"."+l.Durable) {
-		return ""
-	}
-	return oneLine(strings.TrimPrefix(last.Error(), "nats: "))
+	return refusedSubject(conn, "."+l.Stream+"."+l.Durable)
 }

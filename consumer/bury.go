@@ -62,7 +62,7 @@ const lastWordsPatience = 3
 // come of it. It has the time that storing the dead letter has.
 func (w *work) lastWords(ctx context.Context, class fault.Class, cause error) error {
 	l := w.lane
-	if l.LastWords == nil || class != fault.Exhausted && class != fault.Outage {
+	if l.LastWords == nil || w.speechless || class != fault.Exhausted && class != fault.Outage {
 		return nil
 	}
 	stop := w.keepAlive(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout)

@@ -138,16 +138,24 @@ func New(cfg Config) (*Consumer, error) {
 		return nil, errors.New("consumer: configuring: JetStream and at least one lane are required")
 	}
 	c := &Consumer{cfg: cfg}
-	seen := map[string]bool{}
+	shared := &shared{
+		cfg: &c.cfg, work: &c.work, reader: newReader(cfg.JS), lanes: map[string]*lane{}, suspicion: newSuspicion(&c.cfg),
+	}
+	takesParked := false
 	for _, l := range cfg.Lanes {
 		if err := l.check(); err != nil {
 			return nil, fmt.Errorf("consumer: configuring lane %q: %w", l.Name, err)
 		}
-		if seen[l.Name] {
+		if shared.lanes[l.Name] != nil {
 			return nil, fmt.Errorf("consumer: configuring lane %q: the name is used twice", l.Name)
 		}
-		seen[l.Name] = true
-		c.lanes = append(c.lanes, newLane(&c.cfg, l, &c.work))
+		ln := newLane(shared, l)
+		shared.lanes[l.Name] = ln
+		c.lanes = append(c.lanes, ln)
+		takesParked = takesParked || l.Parked
+	}
+	if cfg.TimersStream != "" && !takesParked {
+		return nil, errors.New("consumer: configuring: no lane takes what is parked in " + cfg.TimersStream)
 	}
 	return c, nil
 }

@@ -8,10 +8,17 @@ const (
 	shutdownDelay = time.Second
 	// minDelay keeps a wait that is over already from becoming a busy loop.
 	minDelay = time.Second
-	// maxWait is the longest wait asked for in one answer. A delayed message counts
-	// against MaxAckPending and its delay is lost with the consumer, so a long wait
-	// is taken in pieces.
+	// maxWait is the longest wait left to the consumer in one answer, when it cannot
+	// be parked. A delayed message counts against MaxAckPending and its delay is lost
+	// with the consumer, so a long wait is taken in pieces.
 	maxWait = 15 * time.Minute
+	// crowdedWait is the shortest wait that is parked when the consumer is crowded: a
+	// schedule is kept to the second.
+	crowdedWait = 2 * time.Second
+	// busyDelay and busyDelayMax are the waits of what finds no room. Short, as room
+	// comes and goes in seconds; growing, as thousands may come due at once.
+	busyDelay    = 2 * time.Second
+	busyDelayMax = 15 * time.Second
 	// maxSpread bounds what is added to a wait so that messages that were told the
 	// same time do not come back together.
 	maxSpread = 5 * time.Second
@@ -32,10 +39,9 @@ func jittered(d time.Duration, jitter float64) time.Duration {
 	return d/2 + time.Duration(float64(d/2)*jitter)
 }
 
-// waitDelay is the delay of an answer to "not before": never less than wait,
-// except where that is too long for one answer.
+// waitDelay is the delay of an answer to "not before": never less than wait.
 func waitDelay(wait time.Duration, jitter float64) time.Duration {
 	wait = max(wait, minDelay)
 	spread := min(wait/10, maxSpread)
-	return min(wait+time.Duration(float64(spread)*jitter), maxWait)
+	return wait + time.Duration(float64(spread)*jitter)
 }

@@ -76,30 +76,44 @@ const (
 	rebindDelayMax = 5 * time.Second
 )
 
+// shared is what the lanes of a Consumer have in common.
+type shared struct {
+	cfg       *Config
+	work      *sync.WaitGroup
+	reader    *reader
+	suspicion *suspicion
+	lanes     map[string]*lane // by name
+}
+
 // lane is a Lane at work.
 type lane struct {
 	Lane
-	cfg      *Config
+	*shared
 	log      *slog.Logger
 	slots    chan struct{} // holds one element for each taken slot
-	notes    *notes
+	notes    *notes        // of its own deliveries
+	resumed  *notes        // of those that were parked and came due
+	queue    *queue        // where those wait for a slot
+	crowd    *crowd
 	status   *status
 	inFlight *inFlight
-	work     *sync.WaitGroup
 	ended    chan struct{} // closed when the intake has ended
 }
 
-func newLane(cfg *Config, l Lane, work *sync.WaitGroup) *lane {
+func newLane(s *shared, l Lane) *lane {
 	ln := &lane{
-		Lane: l, cfg: cfg, work: work,
-		log:      cfg.Logger.With("lane", l.Name),
+		Lane: l, shared: s,
+		log:      s.cfg.Logger.With("lane", l.Name),
 		slots:    make(chan struct{}, l.Slots),
 		notes:    newNotes(),
+		resumed:  newNotes(),
+		queue:    newQueue(l.Slots),
+		crowd:    &crowd{},
 		inFlight: newInFlight(),
 		ended:    make(chan struct{}),
 	}
 	ln.status = newStatus(l.Name, l.Slots, fmt.Sprintf("starting: consumer %s on %s is not bound yet", l.Durable, l.Stream))
-	cfg.Metrics.watch(ln)
+	s.cfg.Metrics.watch(ln)
 	return ln
 }
 

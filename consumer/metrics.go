@@ -29,6 +29,8 @@ type Metrics struct {
 	heartbeats       *prometheus.CounterVec
 	ackFailures      *prometheus.CounterVec
 	panics           *prometheus.CounterVec
+	parkedTotal      *prometheus.CounterVec
+	handedOverTotal  *prometheus.CounterVec
 	attempts         *prometheus.HistogramVec
 	handling         *prometheus.HistogramVec
 	live             *liveCollector
@@ -46,12 +48,14 @@ func NewMetrics(reg prometheus.Registerer, lanes ...string) *Metrics {
 		heartbeats:       counter("heartbeats_total", "Signs of work in progress sent to the server.", "lane", "result"),
 		ackFailures:      counter("ack_failures_total", "Answers that could not be given; the message comes back after AckWait.", "lane", "answer"),
 		panics:           counter("panics_total", "Handlers that panicked.", "lane"),
+		parkedTotal:      counter("parked_total", "Deliveries that wait in the timers stream and not with their consumer.", "lane"),
+		handedOverTotal:  counter("handed_over_total", "Parked deliveries that came due and were handed to their lane.", "lane"),
 		attempts:         histogram("attempts", "Attempts a message took until it was acknowledged or given up.", []float64{1, 2, 3, 5, 8, 13, 21}),
 		handling:         histogram("handling_seconds", "Time from receipt to the handler's return.", []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}),
 		live:             newLiveCollector(),
 	}
 	reg.MustRegister(m.receivedTotal, m.redeliveredTotal, m.settledTotal, m.deadLetters, m.heartbeats,
-		m.ackFailures, m.panics, m.attempts, m.handling, m.live)
+		m.ackFailures, m.panics, m.parkedTotal, m.handedOverTotal, m.attempts, m.handling, m.live)
 	for _, lane := range lanes {
 		m.prepare(lane)
 	}
@@ -63,9 +67,11 @@ func (m *Metrics) prepare(lane string) {
 	m.receivedTotal.WithLabelValues(lane)
 	m.redeliveredTotal.WithLabelValues(lane)
 	m.panics.WithLabelValues(lane)
+	m.parkedTotal.WithLabelValues(lane)
+	m.handedOverTotal.WithLabelValues(lane)
 	m.attempts.WithLabelValues(lane)
 	m.handling.WithLabelValues(lane)
-	for _, o := range []Outcome{OutcomeDone, OutcomeRetry, OutcomeWaitUntil, OutcomeShutdown, OutcomeDeadLetter, OutcomeNotStored, OutcomeBusy} {
+	for _, o := range []Outcome{OutcomeDone, OutcomeRetry, OutcomeWaitUntil, OutcomeParked, OutcomeShutdown, OutcomeDeadLetter, OutcomeNotStored, OutcomeBusy} {
 		m.settledTotal.WithLabelValues(lane, string(o))
 	}
 	for _, c := range []fault.Class{fault.Malformed, fault.Rejected, fault.Exhausted, fault.Expired, fault.UnknownState, fault.Oversize, fault.Outage} {
@@ -93,8 +99,8 @@ func (m *Metrics) settled(lane string, a Action, attempt int) {
 	if m == nil {
 		return
 	}
-	m.settledTotal.WithLabelValues(lane, string(a.Outcome)).Inc()
-	if a.Kind != Nak {
+	m.settledTotal.WithLabelValues(lane, string(a.outcome())).Inc()
+	if a.Kind == Ack || a.Kind == DeadLetter {
 		m.attempts.WithLabelValues(lane).Observe(float64(attempt))
 	}
 }
@@ -125,6 +131,18 @@ func (m *Metrics) buried(lane string, class fault.Class) {
 func (m *Metrics) ackFailed(lane, answer string) {
 	if m != nil {
 		m.ackFailures.WithLabelValues(lane, answer).Inc()
+	}
+}
+
+func (m *Metrics) parked(lane string) {
+	if m != nil {
+		m.parkedTotal.WithLabelValues(lane).Inc()
+	}
+}
+
+func (m *Metrics) handedOver(lane string) {
+	if m != nil {
+		m.handedOverTotal.WithLabelValues(lane).Inc()
 	}
 }
 

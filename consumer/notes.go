@@ -34,7 +34,8 @@ type note struct {
 // attempt is the number of the counted attempt that a delivery is.
 func (n note) attempt(delivered int) int { return max(1, delivered-n.uncounted) }
 
-// notes holds the notes of one lane by stream sequence.
+// notes holds the notes of one lane by stream sequence: that of the message, or,
+// of what was parked, that of what came due.
 type notes struct {
 	mu    sync.Mutex
 	bySeq map[uint64]note
@@ -53,6 +54,19 @@ func (s *notes) get(seq uint64, delivered int) note {
 		delete(s.bySeq, seq)
 		return note{}
 	}
+	return n
+}
+
+// seed takes over what another process knew of a message, unless there is a note.
+func (s *notes) seed(key uint64, n note, now time.Time) note {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.bySeq[key]; ok {
+		return known
+	}
+	s.makeRoom(now)
+	n.last = now
+	s.bySeq[key] = n
 	return n
 }
 

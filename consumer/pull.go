@@ -19,6 +19,9 @@ func (l *lane) pull(ctx, work context.Context, b *binding) error {
 		if n == 0 {
 			return nil
 		}
+		if n = l.grant(n); n == 0 {
+			continue
+		}
 		left, err := l.fetch(ctx, work, b, n)
 		l.releaseAll(left)
 		if err != nil {
@@ -60,26 +63,48 @@ func (l *lane) releaseAll(n int) {
 	}
 }
 
+// grant hands taken slots, at most n, to deliveries that were parked and came due,
+// and returns how many are left for new ones. One that is to find out whether a
+// server is back does so alone.
+func (l *lane) grant(n int) int {
+	for left := n; left > 0; left-- {
+		select {
+		case l.queue.grants <- struct{}{}:
+		default:
+			if left < n && l.closed() != "" {
+				l.releaseAll(left)
+				return 0
+			}
+			return left
+		}
+	}
+	return 0
+}
+
 // fetch opens one pull for n messages, for which slots are taken, and starts the
 // work on each the moment it arrives. It returns how many of the slots are left.
 //
 // When the gate closes meanwhile the pull is dropped, and what was on its way
 // already goes back. Not so when it was closed before: then one delivery is wanted
 // to find out whether a server is back.
+//
+// What was parked and comes due meanwhile does not wait for the pull to end: it gets
+// a slot that the pull holds and does not need so far. A message that comes for that
+// slot waits for the next, with heartbeats.
 func (l *lane) fetch(ctx, work context.Context, b *binding, n int) (left int, err error) {
 	open, cancel := outlive(ctx, fetchLinger)
 	defer cancel()
 	open, expire := context.WithTimeout(open, b.fetchWait)
 	defer expire()
-	probing := l.closed() != ""
+	probing, shut := l.closed() != "", false
 	batch, err := b.consumer.Fetch(n, jetstream.FetchContext(open), jetstream.FetchHeartbeat(b.fetchWait/fetchBeats))
 	if err != nil {
 		return n, fmt.Errorf("consumer: pulling: %w", err)
 	}
 	look := time.NewTicker(gateEvery)
 	defer look.Stop()
-	shut := false
 	for messages := batch.Messages(); messages != nil; {
+		grants, slots := l.lend(n, probing || shut || ctx.Err() != nil)
 		select {
 		case msg, ok := <-messages:
 			switch {
@@ -87,9 +112,13 @@ func (l *lane) fetch(ctx, work context.Context, b *binding, n int) (left int, er
 				messages = nil
 			case ctx.Err() != nil || !probing && l.closed() != "":
 				l.handBack(ctx, msg)
-			case l.start(work, b, msg):
-				n--
+			default:
+				n -= l.begin(work, b, msg, n)
 			}
+		case grants <- struct{}{}:
+			n--
+		case slots <- struct{}{}:
+			n++
 		case <-look.C:
 			if !probing && !shut && l.closed() != "" {
 				shut = true
@@ -101,6 +130,33 @@ func (l *lane) fetch(ctx, work context.Context, b *binding, n int) (left int, er
 		return n, fmt.Errorf("consumer: pulling: %w", err)
 	}
 	return n, nil
+}
+
+// lend returns where an open pull may hand over one of its n slots, and where it may
+// take one when it has none left and somebody waits. Both are nil when it may not.
+func (l *lane) lend(n int, not bool) (grants, slots chan<- struct{}) {
+	switch {
+	case not:
+	case n > 0:
+		grants = l.queue.grants
+	case l.queue.waiting.Load() > 0:
+		slots = l.slots
+	}
+	return grants, slots
+}
+
+// begin starts the work on a message and returns how many of the free slots it took.
+func (l *lane) begin(ctx context.Context, b *binding, msg jetstream.Msg, free int) int {
+	w := l.receive(ctx, b, msg)
+	switch {
+	case w == nil:
+		return 0
+	case free == 0:
+		l.startLate(ctx, w)
+		return 0
+	}
+	l.start(ctx, w)
+	return 1
 }
 
 // handBack returns a delivery that arrived after the intake stopped or the gate

@@ -31,16 +31,21 @@ type LaneStatus struct {
 // binding works, and must not look ready in between.
 const toleratedFaults = 1
 
+// troubleLife is how long a trouble with what was parked counts that is not met
+// again. It comes back every half a minute or so.
+const troubleLife = 3 * time.Minute
+
 // trouble is something that is wrong, none when why is empty.
 type trouble struct {
 	why   string
 	since time.Time
+	met   time.Time // for the last time
 }
 
 // set reports whether the trouble began or ended.
 func (t *trouble) set(why string) bool {
 	was := t.why != ""
-	t.why = why
+	t.why, t.met = why, time.Now()
 	if was == (why != "") {
 		return false
 	}
@@ -60,13 +65,13 @@ type status struct {
 	// unstored: the last dead letter could not be stored. The messages come back,
 	// and each holds a slot while it is tried.
 	unstored trouble
-	unread   trouble // what was parked came due and cannot be read
-	closed   trouble // the gate is closed
-	unparked trouble // long waits stay with the consumer, which bears some of them
+	unread   map[string]*trouble // what was parked came due and cannot be read, by stream or lane
+	closed   trouble             // the gate is closed
+	unparked trouble             // long waits stay with the consumer, which bears some of them
 }
 
 func newStatus(lane string, slots int, why string) *status {
-	return &status{slots: slots, now: LaneStatus{Lane: lane, Since: time.Now(), Why: why}}
+	return &status{slots: slots, unread: map[string]*trouble{}, now: LaneStatus{Lane: lane, Since: time.Now(), Why: why}}
 }
 
 func (s *status) get() LaneStatus {
@@ -81,7 +86,13 @@ func (s *status) get() LaneStatus {
 	if s.hung >= s.slots {
 		stuck.why = fmt.Sprintf("every slot (%d) is held by a handler that does not return: the process must be restarted", s.slots)
 	}
-	for _, t := range []trouble{s.unstored, s.unread, stuck, s.closed} {
+	troubles := []trouble{s.unstored, stuck, s.closed}
+	for _, t := range s.unread {
+		if time.Since(t.met) < troubleLife {
+			troubles = append(troubles, *t)
+		}
+	}
+	for _, t := range troubles {
 		if t.why != "" {
 			now.Ready, now.Since, now.Why = false, t.since, t.why
 			return now
@@ -116,9 +127,19 @@ func (s *status) buried(err error) {
 	s.note(&s.unstored, "dead letters cannot be stored: ", err)
 }
 
-// read notes whether the original of a parked delivery could be read.
-func (s *status) read(err error) {
-	s.note(&s.unread, "what was parked cannot be read again: ", err)
+// read notes whether what was parked could be taken back, as far as a stream or a
+// lane goes.
+func (s *status) read(from string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		delete(s.unread, from)
+		return
+	}
+	if s.unread[from] == nil {
+		s.unread[from] = &trouble{}
+	}
+	s.unread[from].set("what was parked cannot be taken back: " + oneLine(err.Error()))
 }
 
 // parked notes whether a delivery could be parked.

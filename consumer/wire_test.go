@@ -126,8 +126,8 @@ func (tc wireCase) check(t *testing.T, r *rig, acks *natstest.AckLog, seq uint64
 	if n := r.deadLetters(); n != tc.dead {
 		t.Errorf("%d dead letters, want %d", n, tc.dead)
 	}
-	if n := testutil.CollectAndCount(r.reg, "finx_connector_consumer_settled_total"); n != 7 {
-		t.Errorf("%d outcomes in the metrics, want all 7 from the start", n)
+	if n := testutil.CollectAndCount(r.reg, "finx_connector_consumer_settled_total"); n != 8 {
+		t.Errorf("%d outcomes in the metrics, want all 8 from the start", n)
 	}
 	if got := metric(t, r, "settled_total", map[string]string{"outcome": string(tc.outcome)}); got != 1 {
 		t.Errorf("settled_total{outcome=%q} is %v, want 1", tc.outcome, got)

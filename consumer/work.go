@@ -14,76 +14,141 @@ import (
 	"github.com/finx-connector/finx-connector/events"
 )
 
+// returnGrace is how long after the end of its time a handler may take to return
+// before its message is given up, at most; and never longer than until the message
+// would be delivered again.
+const returnGrace = 5 * time.Second
+
+// errHung is what becomes of a handler that does not return when its time is over.
+var errHung = errors.New("consumer: handling a delivery: the handler did not return when its time was over")
+
 // work is one delivery under way.
 type work struct {
-	lane      *lane
-	msg       jetstream.Msg
-	d         Delivery
-	delivered int // the server's count, this delivery included
-	note      note
-	heartbeat time.Duration
-	begun     time.Time
+	lane       *lane // that handles it
+	from       *lane // that took it: another one when it was parked
+	msg        jetstream.Msg
+	d          Delivery
+	delivered  int    // the server's count, this delivery included
+	notes      *notes // where its note is,
+	key        uint64 // and under which sequence
+	note       note   // as it was at the beginning
+	base       int    // attempts before it was parked
+	heartbeat  time.Duration
+	begun      time.Time
+	speechless bool // no last words are said for it
 }
 
-// start begins the work on a delivery in a goroutine of its own. It takes over
-// one taken slot and reports whether it did.
-func (l *lane) start(ctx context.Context, b *binding, msg jetstream.Msg) bool {
+// receive makes a delivery of what the server sent, nil when it is none.
+func (l *lane) receive(ctx context.Context, b *binding, msg jetstream.Msg) *work {
 	meta, err := msg.Metadata()
 	if err != nil {
 		l.log.ErrorContext(ctx, "delivery without metadata ignored", "subject", msg.Subject(), "error", err)
-		return false
+		return nil
 	}
 	delivered := int(meta.NumDelivered) //nolint:gosec // a count of deliveries stays far below the limit
 	seq := meta.Sequence.Stream
-	w := &work{lane: l, msg: msg, delivered: delivered, note: l.notes.get(seq, delivered), heartbeat: b.heartbeat, begun: time.Now()}
+	w := &work{
+		lane: l, from: l, msg: msg, delivered: delivered, heartbeat: b.heartbeat, begun: time.Now(),
+		notes: l.notes, key: seq, note: l.notes.get(seq, delivered),
+	}
 	w.d = Delivery{
 		Message: events.Message{
 			Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
 			Stream: meta.Stream, Sequence: seq, Time: meta.Timestamp,
 		},
-		Attempt: w.note.attempt(delivered),
+		Attempt: w.note.attempt(delivered), FirstFailure: w.note.first,
 	}
 	l.cfg.Metrics.received(l.Name, delivered > 1)
-	leave := l.inFlight.add(meta.Timestamp)
+	return w
+}
+
+// start begins the work on a delivery in a goroutine of its own, which gives the
+// slot back that was taken for it.
+func (l *lane) start(ctx context.Context, w *work) {
+	leave := l.inFlight.add(w.d.Time)
 	l.work.Go(func() {
 		defer l.release()
 		defer leave()
-		w.run(ctx)
+		w.do(ctx)
 	})
-	return true
+}
+
+// startLate is start for a delivery whose slot has been given to another.
+func (l *lane) startLate(ctx context.Context, w *work) {
+	l.work.Go(func() { w.await(ctx, l.slots, nil) })
+}
+
+// do hands the delivery over when it was parked, and handles it otherwise.
+func (w *work) do(ctx context.Context) {
+	if w.lane.Parked && isParked(w.lane.cfg.Codec, w.d.Subject) {
+		w.resume(ctx)
+		return
+	}
+	w.run(ctx)
 }
 
 // run handles the delivery and settles it. ctx is the context of all work: it
 // outlives the intake and is cancelled with ErrShutdown.
 func (w *work) run(ctx context.Context) {
 	l := w.lane
+	leave, err := l.suspicion.enter(ctx, w)
+	if err != nil {
+		leave(w.settle(ctx, err, nil).Kind == DeadLetter)
+		return
+	}
 	stop := w.keepAlive(context.WithoutCancel(ctx), l.Deadline)
 	hctx, cancel := context.WithTimeoutCause(ctx, l.Deadline, ErrDeadline)
-	err := w.call(hctx)
-	cause := context.Cause(hctx)
-	cancel()
-	stop()
-	l.cfg.Metrics.handled(l.Name, time.Since(w.begun))
-	w.settle(ctx, err, cause)
+	defer cancel()
+	result := make(chan error, 1)
+	go w.call(hctx, result)
+	late := time.NewTimer(l.Deadline + min(returnGrace, w.heartbeat))
+	defer late.Stop()
+	select {
+	case err := <-result:
+		cause := context.Cause(hctx)
+		stop()
+		l.cfg.Metrics.handled(l.Name, time.Since(w.begun))
+		w.settle(ctx, err, cause)
+		leave(true)
+	case <-late.C:
+		stop()
+		leave(false)
+		w.abandon(ctx, context.Cause(hctx), result)
+	}
 }
 
-// call runs the handler. A panic is a failed attempt, not the end of the
-// process: one bad message must not stop every lane in every replica in turn.
-func (w *work) call(ctx context.Context) (err error) {
+// abandon settles a delivery whose handler does not return. The handler keeps its
+// slot: it may be at work on anything, and as many more of it would be no remedy.
+func (w *work) abandon(ctx context.Context, cause error, result <-chan error) {
+	l := w.lane
+	l.status.hang(1)
+	defer l.status.hang(-1)
+	l.log.ErrorContext(ctx, "handler does not return, its message is given up", "stream", w.d.Stream, "sequence", w.d.Sequence)
+	w.settle(ctx, errHung, cause)
+	<-result
+	l.cfg.Metrics.handled(l.Name, time.Since(w.begun))
+	l.log.WarnContext(ctx, "handler returned after its message was given up", "stream", w.d.Stream, "sequence", w.d.Sequence,
+		"duration", time.Since(w.begun))
+}
+
+// call runs the handler and sends what it returned. A panic is a failed attempt,
+// not the end of the process: one bad message must not stop every lane in every
+// replica in turn.
+func (w *work) call(ctx context.Context, result chan<- error) {
+	var err error
 	returned := false
 	defer func() {
-		if returned {
-			return
+		if !returned {
+			p := recover() // nil when the handler ended its goroutine
+			err = panicError(p)
+			w.lane.cfg.Metrics.panicked(w.lane.Name)
+			w.lane.log.ErrorContext(ctx, "handler panicked", "stream", w.d.Stream, "sequence", w.d.Sequence,
+				"error", err, "stack", string(debug.Stack()))
 		}
-		p := recover() // nil when the handler ended its goroutine
-		err = panicError(p)
-		w.lane.cfg.Metrics.panicked(w.lane.Name)
-		w.lane.log.ErrorContext(ctx, "handler panicked", "stream", w.d.Stream, "sequence", w.d.Sequence,
-			"error", err, "stack", string(debug.Stack()))
+		result <- err
 	}()
 	err = w.lane.Handle(ctx, w.d)
 	returned = true
-	return err
 }
 
 // panicError names what a handler panicked with. Only the runtime's own texts are

@@ -32,6 +32,8 @@ const (
 	SubjectDueSync        = SubjectDue + ".sync"        // + "." + connection id
 	SubjectTimerKeepAlive = SubjectTimer + ".keepalive" // + "." + connection id
 	SubjectDueKeepAlive   = SubjectDue + ".keepalive"   // + "." + connection id
+	SubjectTimerPark      = SubjectTimer + ".park"      // + "." + stream + "." + sequence
+	SubjectDuePark        = SubjectDue + ".park"        // + "." + stream + "." + sequence
 	SubjectDLQ            = "dlq"                       // + "." + original subject
 )
 

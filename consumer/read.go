@@ -1,0 +1,172 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
+)
+
+const (
+	// readWithin bounds one read. A refused request is answered by silence.
+	readWithin = 5 * time.Second
+	// How long a stream that could not be read is left alone. After silence each try
+	// costs readWithin and holds a slot, so it is longer.
+	readAgain        = time.Second
+	readAgainRefused = 15 * time.Second
+	// readableFor is how long a stream that was read counts as readable.
+	readableFor = 10 * time.Minute
+	// noSequence is one that no message has, to ask whether reading is permitted.
+	noSequence = 1 << 62
+)
+
+// errGone says that the stream does not hold the message any more.
+var errGone = errors.New("consumer: reading a parked message: it is no longer in its stream")
+
+// reader reads messages by their sequence, for all lanes. It needs the right to
+// publish to $JS.API.STREAM.MSG.GET.<stream> and no other. It is safe for
+// concurrent use.
+type reader struct {
+	js jetstream.JetStream
+
+	mu      sync.Mutex
+	streams map[string]readable
+}
+
+// readable is what is known of reading from one stream.
+type readable struct {
+	err    error // of the last try
+	until  time.Time
+	asking bool // somebody finds out
+}
+
+func newReader(js jetstream.JetStream) *reader {
+	return &reader{js: js, streams: map[string]readable{}}
+}
+
+// read returns a message. errGone when there is none; any other error says until
+// when the stream cannot be read, which is found out by one caller at a time.
+func (r *reader) read(ctx context.Context, stream string, sequence uint64) (events.Message, error) {
+	r.mu.Lock()
+	known, now := r.streams[stream], time.Now()
+	if known.err != nil && (known.asking || now.Before(known.until)) {
+		r.mu.Unlock()
+		return events.Message{}, known.err
+	}
+	known.asking = true
+	r.streams[stream] = known
+	r.mu.Unlock()
+
+	m, err := r.get(ctx, stream, sequence)
+	known = readable{until: time.Now().Add(readableFor)}
+	if err != nil && !errors.Is(err, errGone) {
+		again := readAgain
+		if errors.Is(err, context.DeadlineExceeded) {
+			again = readAgainRefused
+		}
+		until := time.Now().Add(again)
+		err = fault.Throttled(fault.NATS, until, err)
+		known = readable{err: err, until: until}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams[stream] = known
+	return m, err
+}
+
+// check returns nil when the stream can be read, as far as was found out lately.
+func (r *reader) check(ctx context.Context, stream string) error {
+	r.mu.Lock()
+	known := r.streams[stream]
+	r.mu.Unlock()
+	if known.err == nil && time.Now().Before(known.until) {
+		return nil
+	}
+	if _, err := r.read(ctx, stream, noSequence); !errors.Is(err, errGone) {
+		return err
+	}
+	return nil
+}
+
+// get asks the leader of the stream. jetstream.Stream would ask for the stream's
+// info first, which takes a right that nothing else here needs.
+func (r *reader) get(ctx context.Context, stream string, sequence uint64) (events.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	request, err := json.Marshal(map[string]uint64{"seq": sequence})
+	if err != nil {
+		return events.Message{}, err
+	}
+	conn := r.js.Conn()
+	reply, err := conn.RequestWithContext(ctx, r.subject(stream), request)
+	if err != nil {
+		if refused := refusedSubject(conn, "STREAM.MSG.GET."+stream); refused != "" {
+			err = fmt.Errorf("the NATS user lacks a permission: %s: %w", refused, err)
+		}
+		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: %w", stream, err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: the broker's answer is not as documented", stream)
+	}
+	switch {
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return events.Message{}, errGone
+	case answer.Error != nil:
+		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: %w", stream, answer.Error)
+	case answer.Message == nil:
+		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: an answer without a message", stream)
+	}
+	m := events.Message{
+		Subject: answer.Message.Subject, Data: answer.Message.Data,
+		Stream: stream, Sequence: sequence, Time: answer.Message.Time,
+	}
+	if len(answer.Message.Header) > 0 {
+		header, err := nats.DecodeHeadersMsg(answer.Message.Header)
+		if err != nil {
+			return events.Message{}, fmt.Errorf("consumer: reading from stream %s: headers: %w", stream, err)
+		}
+		m.Header = header
+	}
+	return m, nil
+}
+
+func (r *reader) subject(stream string) string {
+	o, prefix := r.js.Options(), jetstream.DefaultAPIPrefix
+	switch {
+	case o.Domain != "":
+		prefix = "$JS." + o.Domain + ".API."
+	case o.APIPrefix != "":
+		prefix = strings.TrimSuffix(o.APIPrefix, ".") + "."
+	}
+	return prefix + "STREAM.MSG.GET." + stream
+}
+
+// refusedSubject returns what the server refused last when it is about this part
+// of a subject. The server names it only in an asynchronous error, which the
+// connection remembers.
+func refusedSubject(conn *nats.Conn, part string) string {
+	last := conn.LastError()
+	if last == nil || !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), part) {
+		return ""
+	}
+	return oneLine(strings.TrimPrefix(last.Error(), "nats: "))
+}
