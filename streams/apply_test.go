@@ -107,6 +107,29 @@ func TestReplicasRaisedOnACluster(t *testing.T) {
 	}
 }
 
+// A replica of a compressed stream does not come back after a crash; one copy
+// alone may be compressed by whoever likes.
+func TestCompressionOfReplicasIsTakenAway(t *testing.T) {
+	for url, want := range map[string]jetstream.StoreCompression{
+		natstest.Cluster(t, 3).URL(): jetstream.NoCompression,
+		natstest.Start(t).URL():      jetstream.S2Compression,
+	} {
+		js, topology := natstest.JetStream(t, url), Plan(Config{})
+		apply(t, topology, js)
+		cfg := mustStream(t, js, events.StreamEvents).Config
+		cfg.Compression = jetstream.S2Compression
+		mustUpdate(t, js, cfg)
+		apply(t, topology, js)
+		got := mustStream(t, js, events.StreamEvents).Config
+		if got.Compression != want {
+			t.Errorf("with %d replicas the compression is %s, want %s", got.Replicas, got.Compression, want)
+		}
+		if after := diff(t, topology, js); len(after) != 0 {
+			t.Errorf("second diff:\n%s", lines(after))
+		}
+	}
+}
+
 func TestTwoServersGetOneReplica(t *testing.T) {
 	js := natstest.JetStream(t, natstest.Cluster(t, 2).URL())
 	topology := Plan(Config{})

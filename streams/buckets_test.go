@@ -30,7 +30,7 @@ func TestBucketsAreWhatTheClientWouldMake(t *testing.T) {
 			t.Errorf("%s is no bucket to the client: %v", bucket, err)
 		}
 	}
-	if _, err := theirs.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: ObjectsOversize, Compression: true}); err != nil {
+	if _, err := theirs.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: ObjectsOversize}); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range (Config{}).withDefaults().buckets() {

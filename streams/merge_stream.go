@@ -36,6 +36,10 @@ func mergeStream(s stream, is jetstream.StreamConfig, r replicas) (jetstream.Str
 	if want.Discard == is.Discard || !want.AllowMsgSchedules {
 		m.enable("allow_msg_schedules", &is.AllowMsgSchedules, want.AllowMsgSchedules)
 	}
+	if is.Compression != want.Compression && is.Replicas > 1 {
+		m.update("compression", is.Compression.String(), want.Compression.String()) // see Config.stream
+		is.Compression = want.Compression
+	}
 	m.streamDrift(is, want)
 	m.losses(s.kind, is, want)
 	return is, m.changes

@@ -56,7 +56,7 @@ func (c Config) buckets() []stream {
 		Subjects: []string{"$O." + ObjectsOversize + ".C.>", "$O." + ObjectsOversize + ".M.>"},
 		Storage:  jetstream.FileStorage, Discard: jetstream.DiscardNew,
 		MaxBytes: -1, MaxMsgs: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
-		AllowRollup: true, AllowDirect: true, Compression: jetstream.S2Compression,
+		AllowRollup: true, AllowDirect: true, // without compression, see stream
 	}})
 }
 
