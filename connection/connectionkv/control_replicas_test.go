@@ -2,9 +2,12 @@ package connectionkv_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/connection/connectionkv"
 	"github.com/finx-connector/finx-connector/internal/natstest"
@@ -103,37 +106,72 @@ func TestAReplicaThatLeavesTakesItsKeyAway(t *testing.T) {
 
 // A broker that was away for longer than a TTL comes back with no replica's key.
 // If each then took itself for the only one, together they would use the budget
-// of finX as many times.
+// of finX as many times. Here the others come back later than the one that counts.
 func TestAnOutageDoesNotLowerTheNumberOfReplicas(t *testing.T) {
 	server := natstest.Start(t)
 	makeControl(t, natstest.JetStream(t, server.URL()), 1)
-	const ttl = 2 * time.Second
-	var all []*connectionkv.Control
-	var leave []func()
-	for _, holder := range []string{"a", "b", "c"} {
-		c := openControl(t, connectionkv.ControlConfig{
-			JS: natstest.JetStream(t, server.URL()), Holder: holder, Timeout: time.Second, ReplicaTTL: ttl, ReplicaRenew: testRenew,
-		})
-		all, leave = append(all, c), append(leave, announce(t, c))
+	const ttl = 4 * time.Second
+	open := func(holder string) (c *connectionkv.Control, kill func()) {
+		js := natstest.JetStream(t, server.URL())
+		c = openControl(t, connectionkv.ControlConfig{JS: js, Holder: holder, Timeout: time.Second, ReplicaTTL: ttl, ReplicaRenew: testRenew})
+		leave := announce(t, c)
+		return c, func() { js.Conn().Close(); leave() }
 	}
-	wantReplicas(t, 3, all...)
-	stop := lowest(t, all[0])
+	a, _ := open("a")
+	_, killB := open("b")
+	_, killC := open("c")
+	wantReplicas(t, 3, a)
+
+	stop := lowest(t, a)
 	server.Stop()
-	outage := time.NewTimer(2 * ttl)
+	killB()
+	killC()
+	outage := time.NewTimer(ttl + time.Second)
 	<-outage.C
 	server.Restart()
-	kv, err := natstest.JetStream(t, server.URL()).KeyValue(t.Context(), connectionkv.BucketControl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, holder := range []string{"a", "b", "c"} {
-		natstest.Eventually(t, 20*time.Second, func() bool { _, err := kv.Get(t.Context(), "replica."+holder); return err == nil }, holder+" is back")
-	}
+	operator := natstest.JetStream(t, server.URL())
+	natstest.Eventually(t, 20*time.Second, func() bool {
+		return len(consumers(t, operator)) == 1 && len(keys(t, operator)) == 1
+	}, "it counts again, and its own key is all there is")
+	b, _ := open("b")
+	c, _ := open("c")
+	wantReplicas(t, 3, b, c) // which know of nothing before
 	if least := stop(); least != 3 {
 		t.Errorf("it was down to %d", least)
 	}
-	leave[2]() // and it is no dead number
-	wantReplicas(t, 2, all[0], all[1])
+}
+
+// After an outage, too, who does not come back is gone after a TTL.
+func TestWhoDoesNotComeBackIsGone(t *testing.T) {
+	server := natstest.Start(t)
+	makeControl(t, natstest.JetStream(t, server.URL()), 1)
+	open := func(holder string) (*connectionkv.Control, jetstream.JetStream) {
+		js := natstest.JetStream(t, server.URL())
+		c := openControl(t, connectionkv.ControlConfig{JS: js, Holder: holder, Timeout: time.Second, ReplicaTTL: 2 * time.Second, ReplicaRenew: testRenew})
+		announce(t, c)
+		return c, js
+	}
+	a, _ := open("a")
+	_, b := open("b")
+	wantReplicas(t, 2, a)
+	server.Stop()
+	b.Conn().Close()
+	server.Restart()
+	wantReplicas(t, 1, a)
+}
+
+// keys are those that have a value.
+func keys(t *testing.T, js jetstream.JetStream) []string {
+	t.Helper()
+	kv, err := js.KeyValue(t.Context(), connectionkv.BucketControl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := kv.Keys(t.Context())
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func TestReplicasWithoutABucket(t *testing.T) {
