@@ -46,6 +46,12 @@ test: test-deps ## all tests with the race detector, on real servers; T= PKG= TE
 test-long: test-deps ## the tests that take minutes as well
 	FINX_TEST_LONG=1 $(gotest) -timeout 60m $(PKG)
 
+.PHONY: soak
+soak: PKG = ./e2e
+soak: test-deps ## mixed load and random troubles FOR=5m, then a ledger that must balance; SEED= repeats, RATE= users a second, LOGS=dir keeps logs
+	FINX_SOAK=$(or $(FOR),5m) FINX_SOAK_SEED='$(SEED)' FINX_SOAK_RATE='$(RATE)' FINX_SOAK_LOGS='$(if $(LOGS),$(abspath $(LOGS)))' \
+		go test -race -count=1 -v -timeout 0 -run '^TestSoak$$' ./e2e
+
 # Compiled beforehand, with progress: the packages, and the Vault core that tests start as a process. So the first test
 # that needs it does not spend its timeout on a build.
 .PHONY: test-deps
