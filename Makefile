@@ -12,6 +12,8 @@ T ?=
 FUZZTIME ?= 20s
 # More flags for go test, such as TESTFLAGS=-v or TESTFLAGS=-count=1.
 TESTFLAGS ?=
+# Flags of bench, such as BENCHFLAGS='-only streaming -transactions 1000000'.
+BENCHFLAGS ?=
 
 # Packages are tested two at a time: several start servers, and a timeout should mean a hang and not a busy machine.
 gotest = go test -race -shuffle=on -p 2 $(if $(T),-run '$(T)') $(TESTFLAGS)
@@ -60,7 +62,11 @@ test-deps:
 	@if go list -test -deps $(PKG) | grep '/internal/vaultdev$$' >/dev/null; then go run ./tools/vaultbuild; fi
 
 .PHONY: bench
-bench: ## benchmarks; T= PKG= narrow
+bench: ## the connector beside a floor that makes the same calls; BENCHFLAGS=-quick, -help lists more
+	go run -buildvcs=false ./bench $(BENCHFLAGS)
+
+.PHONY: microbench
+microbench: ## benchmarks of single functions; T= PKG= narrow
 	go test -run '^$$' -bench '$(or $(T),.)' -benchmem $(TESTFLAGS) $(PKG)
 
 .PHONY: fuzz

@@ -63,6 +63,13 @@ var arrows = map[string][]string{
 	"internal/vaulttest":                       {"internal/vaultdev"},
 	"e2e":                                      {},
 	"tools/vaultbuild":                         {"internal/vaultdev"},
+
+	// What measures the connector from outside, and what it is measured against.
+	"bench": {
+		"app", "settings", "streams", "events", "connection", "connection/connectionkv", "finx/finxtest", "internal/natsconn", "internal/vaultdev",
+	},
+	"bench/floor":    {},
+	"bench/profiled": {"app", "settings"},
 }
 
 // anywhere and testsOnly are homes that are no package.
@@ -78,13 +85,14 @@ const (
 var homes = map[string][]string{
 	"github.com/nats-io/nats.go": {
 		"consumer", "publisher", "streams", "replay", "dlq", "connection/connectionkv", "internal/natsconn", "internal/natstest", "app", "cmd/*",
+		"bench", "bench/floor",
 	},
 	"github.com/nats-io/nkeys":           {"internal/natsconn", "internal/natstest"},
-	"github.com/nats-io/nats-server/v2":  {"internal/natstest", "cmd/finx-local"},
+	"github.com/nats-io/nats-server/v2":  {"internal/natstest", "cmd/finx-local", "bench"},
 	"github.com/hashicorp/vault/api":     {"vaultstore", "internal/vaulttest"},
 	"github.com/cenkalti/backoff/v4":     {"internal/retry"},
 	"github.com/google/uuid":             {"events"},
-	"github.com/go-json-experiment/json": {"events", "finx"},
+	"github.com/go-json-experiment/json": {"events", "finx", "bench", "bench/floor"},
 	"github.com/spf13/cobra":             {"cmd/*"},
 	"github.com/spf13/pflag":             {"cmd/*"},
 	"go.yaml.in/yaml/v3":                 {"settings"},
