@@ -1,6 +1,6 @@
 // Package app puts the connector together and runs it: settings in, a process
-// out. The order is fixed and readable from top to bottom: logger, NATS, secret
-// store, finX, publisher, custody, flow, lanes, serve; what is opened registers
+// out. The order is fixed and readable from top to bottom: logger, NATS, guards,
+// secret store, finX, publisher, custody, flow, lanes, serve; what is opened registers
 // a named stop, and stops run last in, first out.
 package app
 
@@ -71,6 +71,9 @@ type process struct {
 	steps    *flow.Flow
 	consumer *consumer.Consumer
 
+	holder    string // this process, for people who look into leases, journals and breakers
+	control   *connectionkv.Control
+	guards    guards
 	kvMetrics *connectionkv.Metrics
 }
 
@@ -93,6 +96,7 @@ func Run(ctx context.Context, o Options) error {
 		fn   func(ctx context.Context) error
 	}{
 		{"NATS", p.connect},
+		{"guards", p.openGuards},
 		{"secret store", p.openSecrets},
 		{"handlers", p.joinHandlers},
 		{"health server", p.listen},

@@ -16,6 +16,7 @@ import (
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/flow"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/publisher"
 	"github.com/finx-connector/finx-connector/streams"
 )
@@ -32,7 +33,6 @@ func (p *process) leaseTTL() time.Duration {
 
 // joinHandlers builds the business steps and the lanes that feed them.
 func (p *process) joinHandlers(ctx context.Context) error {
-	p.kvMetrics = connectionkv.NewMetrics(p.reg)
 	records, err := connectionkv.New(connectionkv.Config{JS: p.js, Metrics: p.kvMetrics})
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (p *process) joinHandlers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	locker := &connectionkv.Locker{Leases: records, Owner: holder(), TTL: p.leaseTTL(), Logger: p.Logger}
+	locker := &connectionkv.Locker{Leases: records, Owner: p.holder, TTL: p.leaseTTL(), Logger: p.Logger}
 	if err := p.openCustody(ctx, bank, locker); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (p *process) joinHandlers(ctx context.Context) error {
 			Keeping: p.keeper, Timers: pub, Catalogue: records, Inventory: p.secrets,
 			Lifetime: p.Settings.FinX.RefreshLifetime, Lead: p.Settings.FinX.KeepAliveLead,
 			Notice: p.Settings.FinX.ExpiringNotice, Rate: p.Settings.FinX.KeepAliveRate,
-			SweepRate: float64(p.Settings.Process.SweepRate),
+			SweepRate: float64(p.Settings.Process.SweepRate), Replicas: p.control.Replicas,
 		},
 	})
 	if err != nil {
@@ -77,36 +77,39 @@ func (p *process) joinHandlers(ctx context.Context) error {
 // stands before a dying code, because each lane has workers of its own.
 func (p *process) openLanes(steps *flow.Flow) error {
 	s, names := p.Settings, StreamNames(p.Settings)
-	lane := func(name, stream, durable string, slots int, limit time.Duration, handle consumer.Handler) consumer.Lane {
+	lane := func(name, stream, durable string, slots int, limit time.Duration, gate gate, handle consumer.Handler) consumer.Lane {
 		return consumer.Lane{
-			Name: name, Stream: stream, Durable: durable, Slots: slots, Deadline: limit,
+			Name: name, Stream: stream, Durable: durable, Slots: slots, Deadline: limit, Gate: gate,
 			AckWait: s.Handling.AckWait, MaxAttempts: s.Handling.MaxAttempts, Handle: handle,
 		}
 	}
+	connects := lane("connects", names.Connects, streams.DurableConnects, s.Concurrency.Connects, s.Handling.ConnectTimeout,
+		p.guards.gate(guard.Link, serverFinX, serverNATS),
+		consumer.On(p.codec, events.DecodeConnectRequested, steps.ConnectRequested))
 	callbacks := lane("callbacks", names.Callbacks, streams.DurableCallbacks, s.Concurrency.Callbacks, s.Handling.CallbackTimeout,
+		p.guards.gate(guard.Callback, serverVault, serverNATS, serverFinX),
 		consumer.On(p.codec, events.DecodeCallbackReceived, steps.CallbackReceived))
 	callbacks.Redact = events.RedactCallback
 	callbacks.LastWords = consumer.Dying(p.codec, events.DecodeCallbackReceived, steps.CallbackGivenUp)
 	syncs := lane("syncs", names.Syncs, streams.DurableSyncs, s.Concurrency.Syncs, s.Handling.SyncTimeout,
+		p.guards.gate(guard.Accounts, serverVault, serverNATS, serverFinX),
 		consumer.On(p.codec, events.DecodeSyncRequested, steps.SyncRequested))
 	syncs.LastWords = consumer.Dying(p.codec, events.DecodeSyncRequested, steps.SyncGivenUp)
-	lanes := []consumer.Lane{
-		lane("connects", names.Connects, streams.DurableConnects, s.Concurrency.Connects, s.Handling.ConnectTimeout,
-			consumer.On(p.codec, events.DecodeConnectRequested, steps.ConnectRequested)),
-		callbacks,
-		syncs,
-		lane("due", names.Timers, streams.DurableDue, s.Concurrency.Due, s.Handling.ConnectTimeout,
-			consumer.ByType(p.codec, map[string]consumer.Handler{
-				events.TypeSyncRequested: consumer.On(p.codec, events.DecodeSyncRequested, steps.TimerDue),
-				events.TypeKeepAliveDue:  consumer.On(p.codec, events.DecodeKeepAliveDue, steps.KeepAliveDue),
-			})),
-	}
+	due := lane("due", names.Timers, streams.DurableDue, s.Concurrency.Due, s.Handling.ConnectTimeout,
+		p.guards.gate(guard.Token, serverVault, serverNATS, serverFinX),
+		consumer.ByType(p.codec, map[string]consumer.Handler{
+			events.TypeSyncRequested: consumer.On(p.codec, events.DecodeSyncRequested, steps.TimerDue),
+			events.TypeKeepAliveDue:  consumer.On(p.codec, events.DecodeKeepAliveDue, steps.KeepAliveDue),
+		}))
+	due.Parked = true
+	lanes := []consumer.Lane{connects, callbacks, syncs, due}
 	var err error
 	p.consumer, err = consumer.New(consumer.Config{
 		JS: p.js, Lanes: lanes, Codec: p.codec, DLQStream: names.DLQ, Logger: p.Logger,
 		Metrics: consumer.NewMetrics(p.reg, laneNames(lanes)...), RetryDelayMax: s.Handling.RetryDelayMax,
 		OutageAfter: s.Handling.OutageAfter, DrainTimeout: s.Process.DrainTimeout,
 		DeadLetterTimeout: deadLetterTimeout,
+		TimersStream:      names.Timers, ParkAfter: s.Handling.ParkAfter, Suspects: p.control,
 	})
 	if err != nil {
 		return err
@@ -142,6 +145,7 @@ func (p *process) bank() (*finx.Client, error) {
 	cfg := FinXConfig(p.Settings)
 	cfg.Metrics = finx.NewMetrics(p.reg)
 	cfg.UserAgent = "finx-connector/" + p.Version
+	cfg.Gate = p.guards.finx
 	client, err := finx.New(cfg)
 	if err != nil {
 		return nil, err
