@@ -110,7 +110,7 @@ func (l *lane) fetch(ctx, work context.Context, b *binding, n int) (left int, er
 			switch {
 			case !ok:
 				messages = nil
-			case ctx.Err() != nil || !probing && l.closed() != "":
+			case ctx.Err() != nil || l.shut(probing, cancel):
 				l.handBack(ctx, msg)
 			default:
 				n -= l.begin(work, b, msg, n)
@@ -120,16 +120,23 @@ func (l *lane) fetch(ctx, work context.Context, b *binding, n int) (left int, er
 		case slots <- struct{}{}:
 			n++
 		case <-look.C:
-			if !probing && !shut && l.closed() != "" {
-				shut = true
-				time.AfterFunc(fetchLinger, cancel)
-			}
+			shut = shut || l.shut(probing, cancel)
 		}
 	}
 	if err := batch.Error(); err != nil && open.Err() == nil {
 		return n, fmt.Errorf("consumer: pulling: %w", err)
 	}
 	return n, nil
+}
+
+// shut reports whether the gate has closed, and has the pull dropped soon if so. A
+// pull that is to find out whether it may open goes on.
+func (l *lane) shut(probing bool, drop func()) bool {
+	if probing || l.closed() == "" {
+		return false
+	}
+	time.AfterFunc(fetchLinger, drop)
+	return true
 }
 
 // lend returns where an open pull may hand over one of its n slots, and where it may

@@ -28,7 +28,7 @@ type queue struct {
 }
 
 func newQueue(slots int) *queue {
-	return &queue{grants: make(chan struct{}), most: int32(min(max(2*slots, minQueue), maxQueue))} //nolint:gosec // within bounds
+	return &queue{grants: make(chan struct{}), most: int32(min(max(2*slots, minQueue), maxQueue))}
 }
 
 // enter takes a place, if there is one.
@@ -56,15 +56,14 @@ func (w *work) resume(ctx context.Context) {
 		return
 	}
 	lane, ok := due.lanes[r.Lane]
-	if ok {
-		due.status.read(r.Lane, nil)
-	} else {
+	if !ok {
 		// Another version of the program may know it.
 		err := fmt.Errorf("consumer: resuming %s %d: there is no lane %s", r.Stream, r.Sequence, r.Lane)
 		due.status.read(r.Lane, err)
 		w.settle(ctx, fault.Throttled("", time.Now().Add(due.cfg.RetryDelayMax), err), nil)
 		return
 	}
+	due.status.read(r.Lane, nil)
 	back := w.of(lane, r)
 	if !lane.queue.enter() {
 		back.settle(ctx, errBusy, context.Cause(ctx))

@@ -148,7 +148,7 @@ func (r *rig) run(handle consumer.Handler, change ...func(*consumer.Config, *con
 	for _, f := range change {
 		f(&cfg, &lane)
 	}
-	cfg.Lanes = []consumer.Lane{lane}
+	cfg.Lanes = append([]consumer.Lane{lane}, cfg.Lanes...)
 	c, err := consumer.New(cfg)
 	r.must(err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))

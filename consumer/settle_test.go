@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +58,7 @@ func TestDecide(t *testing.T) {
 		"throttled":                {result{err: throttled(30 * time.Second), attempt: 9, failures: 9, tries: 9}, nak(OutcomeWaitUntil, 30*time.Second, false)},
 		"throttled, spread":        {result{err: throttled(30 * time.Second), tries: 1, jitter: 0.5}, nak(OutcomeWaitUntil, 31500*time.Millisecond, false)},
 		"throttled for hours":      {result{err: throttled(3 * time.Hour), tries: 1}, nak(OutcomeWaitUntil, 15*time.Minute, false)},
+		"throttled for a lifetime": {result{err: throttled(math.MaxInt64), tries: 1, jitter: 0.999}, nak(OutcomeWaitUntil, 15*time.Minute, false)},
 		"throttled until just now": {result{err: throttled(-time.Second), tries: 1}, nak(OutcomeWaitUntil, time.Second, false)},
 		"throttled for more than it may wait": {
 			result{err: throttled(time.Minute), tries: 9, failingSince: long}, dead(fault.Outage, false),
@@ -69,11 +71,60 @@ func TestDecide(t *testing.T) {
 		"shutdown, blamed on a server":    {result{err: transient, cause: ErrShutdown, failingSince: long}, nak(OutcomeShutdown, time.Second, false)},
 		"shutdown while throttled":        {result{err: throttled(time.Hour), cause: ErrShutdown}, nak(OutcomeShutdown, time.Second, false)},
 		"the deadline is an attempt":      {result{err: transient, cause: ErrDeadline, attempt: 2, failures: 2, tries: 2}, nak(OutcomeRetry, time.Second, true)},
+		"no room":                         {result{err: errBusy, attempt: 99, failures: 99, tries: 99, refused: 1}, nak(OutcomeBusy, time.Second, false)},
+		"no room, again and again":        {result{err: errBusy, refused: 9, failingSince: long}, nak(OutcomeBusy, 7500*time.Millisecond, false)},
+		"no room, and shutting down":      {result{err: errBusy, cause: ErrShutdown, refused: 9}, nak(OutcomeShutdown, time.Second, false)},
+		"a handler that does not return":  {result{err: errHung, cause: ErrDeadline, attempt: 2, failures: 2, tries: 2}, nak(OutcomeRetry, time.Second, true)},
 		"the deadline, for the last time": {result{err: transient, cause: ErrDeadline, attempt: 5, failures: 5, tries: 5}, dead(fault.Exhausted, true)},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			if got := decide(tc.r, testLimits(), now); got != tc.want {
+				t.Errorf("decide: %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestDecideParks is what becomes of waits when there is somewhere to park.
+func TestDecideParks(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	throttled := func(d time.Duration) error { return fault.Throttled(fault.FinX, now.Add(d), errAny) }
+	transient := fault.Transient(fault.FinX, errAny)
+	action := func(k Kind, o Outcome, d time.Duration, counts bool) Action {
+		return Action{Kind: k, Outcome: o, Delay: d, Counts: counts}
+	}
+	since := func(d time.Duration) time.Time { return now.Add(-d) }
+	tests := map[string]struct {
+		r       result
+		crowded bool
+		want    Action
+	}{
+		"a minute is no long wait":               {result{err: throttled(time.Minute)}, false, action(Nak, OutcomeWaitUntil, time.Minute, false)},
+		"more is":                                {result{err: throttled(time.Minute + time.Millisecond)}, false, action(Park, OutcomeWaitUntil, time.Minute+time.Millisecond, false)},
+		"as long as was asked for":               {result{err: throttled(3 * time.Hour)}, false, action(Park, OutcomeWaitUntil, 3*time.Hour, false)},
+		"spread":                                 {result{err: throttled(3 * time.Hour), jitter: 0.5}, false, action(Park, OutcomeWaitUntil, 3*time.Hour+2500*time.Millisecond, false)},
+		"no longer than its patience":            {result{err: throttled(72 * time.Hour)}, false, action(Park, OutcomeWaitUntil, 24*time.Hour, false)},
+		"no longer than what is left of it":      {result{err: throttled(72 * time.Hour), failingSince: since(20 * time.Hour)}, false, action(Park, OutcomeWaitUntil, 4*time.Hour, false)},
+		"a time beyond all reason":               {result{err: throttled(math.MaxInt64), jitter: 0.999}, false, action(Park, OutcomeWaitUntil, 24*time.Hour+4995*time.Millisecond, false)},
+		"hardly any patience left":               {result{err: throttled(72 * time.Hour), failingSince: since(24*time.Hour - time.Millisecond)}, false, action(Nak, OutcomeWaitUntil, time.Second, false)},
+		"none left":                              {result{err: throttled(time.Hour), failingSince: since(24 * time.Hour)}, false, Action{Kind: DeadLetter, Outcome: OutcomeDeadLetter, Class: fault.Outage}},
+		"the ladder stays with the consumer":     {result{err: transient, tries: 40, jitter: 0.99}, false, action(Nak, OutcomeRetry, 59700*time.Millisecond, false)},
+		"crowded: two seconds":                   {result{err: transient, tries: 3}, true, action(Park, OutcomeRetry, 2*time.Second, false)},
+		"crowded: less":                          {result{err: transient, tries: 2, jitter: 0.9}, true, action(Nak, OutcomeRetry, 1900*time.Millisecond, false)},
+		"crowded: an attempt is one":             {result{err: errAny, attempt: 3, failures: 3, tries: 3}, true, action(Park, OutcomeRetry, 2*time.Second, true)},
+		"crowded: throttled":                     {result{err: throttled(10 * time.Second)}, true, action(Park, OutcomeWaitUntil, 10*time.Second, false)},
+		"crowded: no room":                       {result{err: errBusy, refused: 4}, true, action(Park, OutcomeBusy, 7500*time.Millisecond, false)},
+		"crowded: a shutdown leaves no time":     {result{err: throttled(time.Hour), cause: ErrShutdown}, true, action(Nak, OutcomeShutdown, time.Second, false)},
+		"crowded: done is done":                  {result{}, true, Action{Kind: Ack, Outcome: OutcomeDone, Counts: true}},
+		"crowded: given up is given up":          {result{err: fault.Permanent(fault.Malformed, errAny)}, true, Action{Kind: DeadLetter, Outcome: OutcomeDeadLetter, Class: fault.Malformed, Counts: true}},
+		"crowded: the last attempt was the last": {result{err: errAny, attempt: 5, failures: 5, tries: 5}, true, Action{Kind: DeadLetter, Outcome: OutcomeDeadLetter, Class: fault.Exhausted, Counts: true}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			lim := testLimits()
+			lim.parkAfter, lim.crowded = time.Minute, tc.crowded
+			if got := decide(tc.r, lim, now); got != tc.want {
 				t.Errorf("decide: %+v, want %+v", got, tc.want)
 			}
 		})

@@ -125,10 +125,10 @@ func (w *work) abandon(ctx context.Context, cause error, result <-chan error) {
 	defer l.status.hang(-1)
 	l.log.ErrorContext(ctx, "handler does not return, its message is given up", "stream", w.d.Stream, "sequence", w.d.Sequence)
 	w.settle(ctx, errHung, cause)
-	<-result
+	err := <-result
 	l.cfg.Metrics.handled(l.Name, time.Since(w.begun))
 	l.log.WarnContext(ctx, "handler returned after its message was given up", "stream", w.d.Stream, "sequence", w.d.Sequence,
-		"duration", time.Since(w.begun))
+		"succeeded", err == nil, "duration", time.Since(w.begun))
 }
 
 // call runs the handler and sends what it returned. A panic is a failed attempt,
