@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
@@ -64,6 +65,11 @@ type Config struct {
 	Concurrency    int           // callers at once: as many connections are kept
 	MaxRecordBytes int           // largest record, as JSON
 
+	// Observe is told what each operation says about Vault as a whole, and each failed
+	// login in the background. It must not block. nil: nobody is told. No operation is
+	// ever held back for it: tokens in hand must always be tried.
+	Observe func(guard.Answer)
+
 	Logger  *slog.Logger // nil logs nothing
 	Metrics *Metrics     // nil counts nothing
 }
@@ -90,6 +96,9 @@ func New(c Config) (*Store, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Observe == nil {
+		c.Observe = func(guard.Answer) {}
 	}
 	method, err := c.method()
 	if err != nil {

@@ -21,6 +21,7 @@ func (s *session) keep(ctx context.Context) {
 	for ctx.Err() == nil {
 		token, err := s.token(ctx)
 		if err != nil {
+			s.observe(standing(ctx, err))
 			s.rest(ctx)
 			continue
 		}
@@ -28,7 +29,8 @@ func (s *session) keep(ctx context.Context) {
 			continue
 		}
 		for s.data.Token() == token && ctx.Err() == nil {
-			if s.relogin(ctx, token) != nil {
+			if err := s.relogin(ctx, token); err != nil {
+				s.observe(standing(ctx, err))
 				s.rest(ctx)
 			}
 		}

@@ -65,7 +65,7 @@ func (s *session) login(ctx context.Context, dead string) (*api.Secret, error) {
 	if fault.Of(judged) == fault.GiveUp {
 		judged = fault.Transient(fault.Vault, judged)
 	}
-	return nil, fmt.Errorf("vaultstore: logging in: %w", judged)
+	return nil, fmt.Errorf("vaultstore: %w: %w", errLogin, judged)
 }
 
 func (s *session) noteExpiry(ttlSeconds int) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/finx-connector/finx-connector/internal/guard"
 )
 
 const (
@@ -33,6 +35,7 @@ type session struct {
 	timeout time.Duration
 	log     *slog.Logger
 	metrics *Metrics
+	observe func(guard.Answer)
 	pools   []*http.Client // the connections of both clients
 
 	// turn is held by whoever logs in. A channel, because the others must be able
@@ -61,7 +64,7 @@ func newSession(c Config, method loginMethod) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		method: method, timeout: loginConf.Timeout, log: c.Logger, metrics: c.Metrics,
+		method: method, timeout: loginConf.Timeout, log: c.Logger, metrics: c.Metrics, observe: c.Observe,
 		pools: []*http.Client{dataConf.HttpClient, loginConf.HttpClient},
 		turn:  make(chan struct{}, 1), replaced: make(chan struct{}, 1),
 	}

@@ -44,7 +44,7 @@ type Store struct {
 // The version is then still the one the next Put must name: 0, or more when
 // somebody deleted the newest version by hand.
 func (s *Store) Get(ctx context.Context, id string) (r Record, v Version, err error) {
-	defer s.measure("get", time.Now(), &err)
+	defer s.measure(ctx, "get", time.Now(), &err)
 	if err := CheckID(id); err != nil {
 		return Record{}, 0, err
 	}
@@ -53,7 +53,7 @@ func (s *Store) Get(ctx context.Context, id string) (r Record, v Version, err er
 		return Record{}, v, fmt.Errorf("vaultstore: reading record %s: %w", id, err)
 	}
 	if r, err = data.record(); err != nil {
-		return Record{}, 0, fault.Transient(fault.Vault, fmt.Errorf("vaultstore: reading record %s: %w", id, err))
+		return Record{}, 0, fault.Transient(fault.Vault, fmt.Errorf("vaultstore: reading record %s: %w", id, &recordError{err}))
 	}
 	return r, v, nil
 }
@@ -67,7 +67,7 @@ func (s *Store) Get(ctx context.Context, id string) (r Record, v Version, err er
 // means that the record may or may not have been written, now or within the
 // next seconds. errors.Is(err, ErrTooLarge) is for ever.
 func (s *Store) Put(ctx context.Context, id string, r Record, cas Version) (v Version, err error) {
-	defer s.measure("put", time.Now(), &err)
+	defer s.measure(ctx, "put", time.Now(), &err)
 	if err := CheckID(id); err != nil {
 		return 0, err
 	}
@@ -154,7 +154,7 @@ func versionOf(got *api.Secret) (Version, error) {
 // 1 again, so a writer that still holds version 1 of the old record could win:
 // whoever erases keeps writers out by a tombstone first.
 func (s *Store) Erase(ctx context.Context, id string) (versions int, err error) {
-	defer s.measure("erase", time.Now(), &err)
+	defer s.measure(ctx, "erase", time.Now(), &err)
 	if err := CheckID(id); err != nil {
 		return 0, err
 	}
@@ -174,7 +174,7 @@ func (s *Store) Erase(ctx context.Context, id string) (versions int, err error) 
 // List returns the ids of all records, in Vault's order (sorted). An id may be
 // listed whose record Get does not find: one whose first write is under way.
 func (s *Store) List(ctx context.Context) (ids []string, err error) {
-	defer s.measure("list", time.Now(), &err)
+	defer s.measure(ctx, "list", time.Now(), &err)
 	keys, err := s.listKeys(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("vaultstore: listing records: %w", err)
@@ -191,6 +191,7 @@ func (s *Store) List(ctx context.Context) (ids []string, err error) {
 func (s *Store) Close() { s.session.closeIdle() }
 
 // measure is deferred at the top of each operation.
-func (s *Store) measure(operation string, started time.Time, err *error) {
+func (s *Store) measure(ctx context.Context, operation string, started time.Time, err *error) {
 	s.metrics.operation(operation, time.Since(started), *err)
+	s.session.observe(standing(ctx, *err))
 }

@@ -62,7 +62,7 @@ func (t transit) decrypt() string { return t.mount + "/decrypt/" + t.key }
 // keeps neither. errors.Is(err, ErrNoTransit) is for good; everything else is
 // worth another try.
 func (s *Store) DataKey(ctx context.Context) (plain []byte, wrapped string, err error) {
-	defer s.measure("datakey", time.Now(), &err)
+	defer s.measure(ctx, "datakey", time.Now(), &err)
 	got, err := s.askTransit(ctx, s.transit.dataKey(), map[string]any{"bits": 8 * dataKeyBytes}, "")
 	if err != nil {
 		return nil, "", fmt.Errorf("vaultstore: making a data key: %w", err)
@@ -79,7 +79,7 @@ func (s *Store) DataKey(ctx context.Context) (plain []byte, wrapped string, err 
 // key and refuses this wrapped one; ErrNoTransit, that it was not looked at.
 // Everything else is worth another try.
 func (s *Store) OpenKey(ctx context.Context, wrapped string) (plain []byte, err error) {
-	defer s.measure("openkey", time.Now(), &err)
+	defer s.measure(ctx, "openkey", time.Now(), &err)
 	if s.transit.key != "" && !isWrapped(wrapped) {
 		return nil, fmt.Errorf("vaultstore: opening a data key: %w",
 			fault.Permanent(fault.Malformed, fmt.Errorf("%w: %d bytes that are no wrapped key", ErrCannotOpen, len(wrapped))))

@@ -32,6 +32,8 @@ const (
 type statusError struct {
 	status  int
 	problem string
+	foreign bool      // the answer is not Vault's
+	until   time.Time // when the next call is welcome, if it says so
 }
 
 func (e *statusError) Error() string {
@@ -62,8 +64,11 @@ func judge(ctx context.Context, write bool, w *wire, err error) error {
 	case unsure:
 		return fault.Ambiguous(fault.Vault, err)
 	case e.status == http.StatusTooManyRequests:
-		pause := max(quotaPause, time.Duration(w.retryAfter.Load()))
-		return fault.Throttled(fault.Vault, time.Now().Add(pause), err)
+		now, asked := time.Now(), time.Duration(w.retryAfter.Load())
+		if asked > 0 {
+			e.until = now.Add(asked)
+		}
+		return fault.Throttled(fault.Vault, now.Add(max(quotaPause, asked)), err)
 	case e.status == http.StatusNotFound:
 		return fault.Transient(fault.Vault, fmt.Errorf("nothing is mounted at this path: %w", err))
 	}
@@ -80,7 +85,7 @@ func inOurWords(err error) error {
 	if !ok {
 		return err
 	}
-	return &statusError{status: re.StatusCode, problem: problemOf(re)}
+	return &statusError{status: re.StatusCode, problem: problemOf(re), foreign: re.RawError}
 }
 
 // judgeSilence judges a call that got no answer.
