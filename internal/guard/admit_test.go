@@ -19,7 +19,7 @@ func newGuard(t *testing.T, cfg guard.Config) *guard.Guard {
 	return g
 }
 
-func begin(t *testing.T, ctx context.Context, g *guard.Guard) func(guard.Answer) { //nolint:revive // of this test's ctx, not of the test
+func begin(t *testing.T, ctx context.Context, g *guard.Guard) func(guard.Answer) {
 	t.Helper()
 	end, err := g.Begin(ctx, guard.Token)
 	if err != nil {

@@ -234,8 +234,11 @@ func (b *breaker) deleted(revision uint64) {
 	if !b.known {
 		return
 	}
-	b.known, b.private, b.inRow, b.probe, b.wish = false, time.Time{}, 0, nil, nil
-	b.own, b.common, b.alone = state{}, state{}, false
+	b.known, b.private, b.inRow, b.probe, b.common = false, time.Time{}, 0, nil, state{}
+	if b.wish != nil && b.wish.own.isOpen() {
+		return // what nobody has been told yet is younger than the deletion
+	}
+	b.own, b.alone, b.wish = state{}, false, nil
 }
 
 // settle brings both views together after something has changed.

@@ -21,33 +21,44 @@ func TestOpened(t *testing.T) {
 		want   state
 	}{
 		{
-			"from closed, shortest", state{Overruled: "x", ClosedAt: at(-5)}, failure{kind: kindAway, why: "w", holder: "a"},
+			"from closed, shortest",
+			state{Overruled: "x", ClosedAt: at(-5)},
+			failure{kind: kindAway, why: "w", holder: "a"},
 			state{Kind: kindAway, OpenUntil: at(1), Since: at(0), Trips: 1, Why: "w", By: "a"},
 		},
 		{
-			"from closed, nearly longest", state{}, failure{kind: kindAway, holder: "a", jitter: 0.5},
+			"from closed, nearly longest",
+			state{},
+			failure{kind: kindAway, holder: "a", jitter: 0.5},
 			state{Kind: kindAway, OpenUntil: at(1.5), Since: at(0), Trips: 1, By: "a"},
 		},
 		{
-			"the probe of another failed", state{Kind: kindAway, OpenUntil: at(-1), Since: at(-9), Trips: 1, By: "b", Prober: "a", ProbeUntil: at(20)},
+			"the probe of another failed",
+			state{Kind: kindAway, OpenUntil: at(-1), Since: at(-9), Trips: 1, By: "b", Prober: "a", ProbeUntil: at(20)},
 			failure{kind: kindAway, holder: "a"},
 			state{Kind: kindAway, OpenUntil: at(2), Since: at(-9), Trips: 2, By: "a", Others: true},
 		},
 		{
-			"at most Max", state{Kind: kindAway, OpenUntil: at(-1), Since: at(-99), Trips: 70, By: "a"},
+			"at most Max",
+			state{Kind: kindAway, OpenUntil: at(-1), Since: at(-99), Trips: 70, By: "a"},
 			failure{kind: kindAway, holder: "a", jitter: 1},
 			state{Kind: kindAway, OpenUntil: at(10), Since: at(-99), Trips: 71, By: "a"},
 		},
 		{
-			"a named time counts beyond Max", state{}, failure{kind: kindThrottled, holder: "a", until: at(7200), jitter: 1},
+			"a named time counts beyond Max",
+			state{},
+			failure{kind: kindThrottled, holder: "a", until: at(7200), jitter: 1},
 			state{Kind: kindThrottled, OpenUntil: at(7200), Since: at(0), Trips: 1, By: "a"},
 		},
 		{
-			"a named time sooner than the wait", state{}, failure{kind: kindThrottled, holder: "a", until: at(0.2)},
+			"a named time sooner than the wait",
+			state{},
+			failure{kind: kindThrottled, holder: "a", until: at(0.2)},
 			state{Kind: kindThrottled, OpenUntil: at(1), Since: at(0), Trips: 1, By: "a"},
 		},
 		{
-			"what the server asked for is over", state{Kind: kindThrottled, OpenUntil: at(-1), Since: at(-3), Trips: 1, By: "a"},
+			"what the server asked for is over",
+			state{Kind: kindThrottled, OpenUntil: at(-1), Since: at(-3), Trips: 1, By: "a"},
 			failure{kind: kindAway, holder: "a"},
 			state{Kind: kindAway, OpenUntil: at(2), Since: at(-3), Trips: 2, By: "a"},
 		},
