@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +31,13 @@ const (
 	soon    = time.Minute // on a machine that compiles beside it
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(child); url != "" {
+		fmt.Fprintln(os.Stderr, "consumer: child of a test:", runChild(url))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // rig is a real server with one lane's stream and consumer and the stream of the
 // dead letters.
