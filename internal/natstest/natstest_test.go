@@ -88,6 +88,33 @@ func TestProcessKeepsAcknowledgedMessagesOverKill(t *testing.T) {
 	}
 }
 
+func TestClusterOfProcessesSurvivesAKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and kills the real server")
+	}
+	c := natstest.ExternalCluster(t, 3)
+	js := natstest.JetStream(t, c.URL())
+	addStream(t, js, 3)
+	if _, err := js.CreateConsumer(ctx10s(t), "S", jetstream.ConsumerConfig{Durable: "d", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, js)
+	leader := c.StreamLeader(js, "S")
+	c.Nodes[leader].Kill()
+	if seq := publish(t, js); seq < 2 {
+		t.Fatalf("sequence %d with two nodes, want at least 2", seq)
+	}
+	for role, node := range map[string]int{
+		"stream leader": c.StreamLeader(js, "S"), "consumer leader": c.ConsumerLeader(js, "S", "d"), "our own": c.NodeOf(t.Name()),
+	} {
+		if node == leader {
+			t.Errorf("the %s node is the dead one", role)
+		}
+	}
+	c.Nodes[leader].Start()
+	c.WaitHealthy(30 * time.Second)
+}
+
 func TestAcksAreReadFromTheWire(t *testing.T) {
 	s := natstest.Start(t)
 	js := natstest.JetStream(t, s.URL())

@@ -22,6 +22,8 @@ type Process struct {
 	t        testing.TB
 	bin, dir string
 	port     int
+	extra    string // further lines of the configuration
+	monitor  string // where the server's monitoring answers, since it listens
 	cmd      *exec.Cmd
 	exited   chan struct{}
 }
@@ -43,9 +45,16 @@ func (p *Process) URL() string { return "nats://127.0.0.1:" + strconv.Itoa(p.por
 // listens.
 func (p *Process) Start() {
 	p.t.Helper()
+	p.launch()
+	p.waitPort()
+}
+
+// launch starts the server and waits for nothing.
+func (p *Process) launch() {
+	p.t.Helper()
 	conf := filepath.Join(p.dir, "server.conf")
-	text := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nports_file_dir: %q\njetstream { store_dir: %q, sync_interval: always, max_file_store: %d }\n",
-		p.port, p.dir, filepath.Join(p.dir, "store"), maxStore)
+	text := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nhttp: \"127.0.0.1:-1\"\nports_file_dir: %q\njetstream { store_dir: %q, sync_interval: always, max_file_store: %d }\n%s",
+		p.port, p.dir, filepath.Join(p.dir, "store"), maxStore, p.extra)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		p.t.Fatalf("natstest: writing the configuration: %v", err)
 	}
@@ -59,25 +68,29 @@ func (p *Process) Start() {
 		_ = cmd.Wait()
 		close(exited)
 	}(p.cmd, p.exited)
-	p.waitPort()
 }
 
-// waitPort reads the file in which the server names the port it listens on.
+// waitPort waits until the server listens.
 func (p *Process) waitPort() {
 	p.t.Helper()
-	name := filepath.Join(p.dir, fmt.Sprintf("%s_%d.ports", filepath.Base(p.bin), p.cmd.Process.Pid))
-	Eventually(p.t, readyWithin, func() bool {
-		var ports struct {
-			NATS []string `json:"nats"`
-		}
-		raw, err := os.ReadFile(name)
-		if err != nil || json.Unmarshal(raw, &ports) != nil || len(ports.NATS) == 0 {
-			return false
-		}
-		_, port, _ := strings.Cut(strings.TrimPrefix(ports.NATS[0], "nats://"), ":")
-		p.port, err = strconv.Atoi(port)
-		return err == nil
-	}, "external server listens")
+	Eventually(p.t, readyWithin, p.listens, "external server listens")
+}
+
+// listens reads the file in which the server names the ports it listens on, and
+// reports whether it is there.
+func (p *Process) listens() bool {
+	var ports struct {
+		NATS       []string `json:"nats"`
+		Monitoring []string `json:"monitoring"`
+	}
+	raw, err := os.ReadFile(filepath.Join(p.dir, fmt.Sprintf("%s_%d.ports", filepath.Base(p.bin), p.cmd.Process.Pid)))
+	if err != nil || json.Unmarshal(raw, &ports) != nil || len(ports.NATS) == 0 || len(ports.Monitoring) == 0 {
+		return false
+	}
+	p.monitor = ports.Monitoring[0]
+	_, port, _ := strings.Cut(strings.TrimPrefix(ports.NATS[0], "nats://"), ":")
+	p.port, err = strconv.Atoi(port)
+	return err == nil
 }
 
 // Kill ends the server with SIGKILL, as a crash would, and waits for it.
