@@ -57,36 +57,75 @@ type observer struct {
 func newObserver(t testing.TB, js jetstream.JetStream, codec events.Codec, blind bool) *observer {
 	t.Helper()
 	o := &observer{t: t, fresh: make(chan struct{})}
+	follow := o.consume
+	if js.Conn().ConnectedClusterName() != "" {
+		follow = o.read
+	}
 	for _, stream := range []string{events.StreamRequests, events.StreamCallbacks, events.StreamEvents, events.StreamTimers, events.StreamDLQ} {
-		if blind && stream == events.StreamEvents {
-			continue
+		if !blind || stream != events.StreamEvents {
+			follow(js, codec, stream)
 		}
-		cons, err := js.OrderedConsumer(t.Context(), stream, jetstream.OrderedConsumerConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		running, err := cons.Consume(func(m jetstream.Msg) { o.take(m, codec) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			running.Stop()
-			<-running.Closed()
-		})
 	}
 	return o
 }
 
-func (o *observer) take(msg jetstream.Msg, codec events.Codec) {
-	meta, err := msg.Metadata()
+// consume has the broker send everything.
+func (o *observer) consume(js jetstream.JetStream, codec events.Codec, stream string) {
+	o.t.Helper()
+	cons, err := js.OrderedConsumer(o.t.Context(), stream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
-		o.t.Error(err)
-		return
+		o.t.Fatal(err)
 	}
-	m := events.Message{
-		Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
-		Stream: meta.Stream, Sequence: meta.Sequence.Stream, Time: meta.Timestamp,
+	running, err := cons.Consume(func(msg jetstream.Msg) {
+		meta, err := msg.Metadata()
+		if err != nil {
+			o.t.Error(err)
+			return
+		}
+		o.take(events.Message{
+			Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
+			Stream: meta.Stream, Sequence: meta.Sequence.Stream, Time: meta.Timestamp,
+		}, codec)
+	})
+	if err != nil {
+		o.t.Fatal(err)
 	}
+	o.t.Cleanup(func() {
+		running.Stop()
+		<-running.Closed()
+	})
+}
+
+// read asks for one message after the other. That has no consumer which could
+// go away with a broker's node.
+func (o *observer) read(js jetstream.JetStream, codec events.Codec, name string) {
+	o.t.Helper()
+	stream, err := js.Stream(o.t.Context(), name)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(withoutCancel(o.t.Context()))
+	var done sync.WaitGroup
+	done.Go(func() {
+		for next := uint64(1); ctx.Err() == nil; {
+			try, cancel := context.WithTimeout(ctx, 2*time.Second)
+			m, err := stream.GetMsg(try, next, jetstream.WithGetMsgSubject(">"))
+			cancel()
+			if err != nil {
+				pause(o.t, 20*time.Millisecond) // nothing new, or nobody who could say
+				continue
+			}
+			o.take(events.Message{Subject: m.Subject, Header: m.Header, Data: m.Data, Stream: name, Sequence: m.Sequence, Time: m.Time}, codec)
+			next = m.Sequence + 1
+		}
+	})
+	o.t.Cleanup(func() {
+		cancel()
+		done.Wait()
+	})
+}
+
+func (o *observer) take(m events.Message, codec events.Codec) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all = append(o.all, m)
@@ -95,6 +134,7 @@ func (o *observer) take(msg jetstream.Msg, codec events.Codec) {
 		o.letters = append(o.letters, m)
 	case m.Stream == events.StreamEvents:
 		e := event{Message: m}
+		var err error
 		if e.Output, err = events.ParseOutput(m); err == nil {
 			err = json.Unmarshal(e.Data, &e.payload)
 		}
