@@ -46,6 +46,7 @@ func (p *Publisher) storeObject(ctx context.Context, raw []byte, index int) (eve
 		p.cfg.Metrics.retried(reasonOf(err))
 		p.cfg.Logger.WarnContext(ctx, "storing an object repeated", "object", ref.Object, "stream", objectStream, "wait", wait, "error", err)
 	})
+	p.cfg.Observe(standing(ctx, objectStream, err))
 	if err != nil {
 		p.cfg.Metrics.objectFailed(reasonOf(err))
 		return events.OversizeObject{}, fmt.Errorf("publisher: storing an object of %d bytes in %s: %w", len(raw), ref.Bucket, err)

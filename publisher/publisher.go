@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/retry"
 )
 
@@ -48,8 +49,12 @@ type Config struct {
 	DueTTL         time.Duration // DefaultDueTTL when zero
 
 	MaxPayload func() int64 // of the broker, headers included; asks the connection when nil
-	Logger     *slog.Logger // slog.Default when nil
-	Metrics    *Metrics     // nil counts nothing
+	// Observe is told what the end of each publish says about JetStream: Alive when
+	// it is stored, Away when it could not be within Timeout. It must not block; nil:
+	// nobody is told. No publish is held back for it.
+	Observe func(guard.Answer)
+	Logger  *slog.Logger // slog.Default when nil
+	Metrics *Metrics     // nil counts nothing
 }
 
 // Publisher publishes events. It is safe for concurrent use.
@@ -80,6 +85,9 @@ func New(cfg Config) (*Publisher, error) {
 	setDefault(&cfg.DueTTL, DefaultDueTTL)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(guard.Answer) {}
 	}
 	if cfg.MaxPayload == nil {
 		cfg.MaxPayload = cfg.JS.Conn().MaxPayload
@@ -133,6 +141,7 @@ func (p *Publisher) send(ctx context.Context, typ, stream string, msg *nats.Msg)
 		p.cfg.Metrics.retried(reasonOf(err))
 		p.cfg.Logger.WarnContext(ctx, "publish repeated", "type", typ, "stream", stream, "wait", wait, "error", err)
 	})
+	p.cfg.Observe(standing(ctx, stream, err))
 	if err != nil {
 		p.cfg.Metrics.failed(typ, reasonOf(err))
 		return Receipt{}, fmt.Errorf("publisher: publishing %s to stream %s: %w", typ, stream, err)
