@@ -45,6 +45,7 @@ func (j *fetch) run(ctx context.Context) (fetched, error) {
 	parts := j.Bus.NewFetch(FetchMeta{
 		Cause: j.cause, ConnectionID: j.rec.ID, UserID: j.rec.UserID, FetchID: open.ID, Trigger: open.Trigger,
 	})
+	defer parts.Close()
 	out := fetched{accounts: []events.AccountFetched{}, marks: map[string]connection.AccountMark{}}
 	err = j.transfer(ctx, j.histories(accounts), parts, func(h *history, result events.AccountFetched) {
 		out.accounts = append(out.accounts, result)
@@ -54,7 +55,7 @@ func (j *fetch) run(ctx context.Context) (fetched, error) {
 	if err != nil {
 		return fetched{}, err
 	}
-	out.eventIDs = parts.EventIDs()
+	out.eventIDs = parts.Close()
 	out.refreshObtainedAt = j.grant.RefreshObtainedAt
 	return out, nil
 }

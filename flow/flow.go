@@ -82,12 +82,13 @@ type AccountHead struct {
 	SyncedAt string
 }
 
-// Parts cuts a fetch into events by bytes and publishes them as they fill.
+// Parts cuts a fetch into events by bytes and publishes them as they fill. Close
+// ends it, whole or not, and may be called again.
 type Parts interface {
 	StartAccount(h AccountHead)
 	Add(ctx context.Context, transaction []byte) error
 	FinishAccount(ctx context.Context) (events.AccountFetched, error)
-	EventIDs() []string
+	Close() (eventIDs []string)
 }
 
 // Config is what the handlers share.

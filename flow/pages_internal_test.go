@@ -79,7 +79,7 @@ func (l *ledger) FinishAccount(context.Context) (events.AccountFetched, error) {
 	return events.AccountFetched{AccountID: l.account}, nil
 }
 
-func (l *ledger) EventIDs() []string { return nil }
+func (l *ledger) Close() []string { return nil }
 
 func (l *ledger) Exchanged(context.Context, string, secret.Text) (custody.Grant, bool, error) {
 	return custody.Grant{}, false, nil

@@ -191,4 +191,4 @@ func (p *memoryParts) Add(context.Context, []byte) error { p.account.Transaction
 func (p *memoryParts) FinishAccount(context.Context) (events.AccountFetched, error) {
 	return p.account, nil
 }
-func (p *memoryParts) EventIDs() []string { return nil }
+func (p *memoryParts) Close() []string { return nil }

@@ -50,7 +50,8 @@ type AccountResult = events.AccountFetched
 // with the account. Boundaries depend on the content and the sizes only: the same
 // fetch again makes the same events under the same ids.
 //
-// It is for one goroutine. After an error it is of no further use.
+// It is for one goroutine. After an error it is of no further use; Close it
+// whatever happened.
 type FetchWriter struct {
 	p     *Publisher
 	meta  FetchMeta
@@ -58,18 +59,14 @@ type FetchWriter struct {
 	ids   []string
 
 	head  AccountHead
-	buf   *buffers
-	used  int // bytes of a message that are not transactions
-	limit int // bytes of transactions, or references to them, in a part
+	held  held // transactions of the part being filled, joined by commas
+	used  int  // bytes of a message that are not transactions
+	limit int  // bytes of transactions, or references to them, in a part
 	part  int
 	large []events.OversizeObject // of the part being filled
 	count int                     // transactions in the part being filled, large ones included
 	total int                     // transactions of the account
 }
-
-// buffers are what an account's parts are built in, one after the other.
-// Publishing is synchronous, so a buffer is free again when it returns.
-type buffers struct{ transactions, data, body []byte }
 
 // NewFetchWriter returns a writer whose messages, with envelope and headers, are
 // at most chunkBytes, and never above the broker's max_payload. Zero means
@@ -80,16 +77,13 @@ func (p *Publisher) NewFetchWriter(m FetchMeta, chunkBytes int) *FetchWriter {
 	if chunkBytes <= 0 {
 		chunkBytes = DefaultChunkBytes
 	}
-	return &FetchWriter{p: p, meta: m, chunk: chunkBytes}
+	return &FetchWriter{p: p, meta: m, chunk: chunkBytes, held: held{m: p.memory}}
 }
 
 // StartAccount begins the parts of an account.
 func (w *FetchWriter) StartAccount(a AccountHead) {
 	w.head, w.part, w.count, w.total, w.large = a, 0, 0, 0, w.large[:0]
-	if w.buf == nil {
-		w.buf = w.p.takeBuffers()
-	}
-	w.buf.transactions = w.buf.transactions[:0]
+	w.held.reset()
 	w.used = w.overhead()
 	whole := int(w.p.maxPayload()) - headroom
 	w.limit = min(max(w.chunk-w.used, leastRoom), whole-w.used)
@@ -101,11 +95,9 @@ func (w *FetchWriter) overhead() int {
 	c := w.meta.Cause
 	trace := max(traceSlack, len(c.TraceParent)+len(c.TraceState))
 	c.TraceParent, c.TraceState = "", ""
-	probe := events.NewTransactionsFetchedIn(w.buf.data, c, w.fetched())
+	probe := events.NewTransactionsFetched(c, w.fetched(nil))
 	probe.Time = time.Time{}
-	w.buf.data = probe.Data[:0]
-	w.buf.body = probe.AppendJSON(w.buf.body[:0])
-	n := len(w.buf.body) + partSlack + 3*trace // once in the header, once in the body, where a quote takes two bytes
+	n := len(probe.AppendJSON(make([]byte, 0, probe.Size()))) + partSlack + 3*trace // once in the header, once in the body, where a quote takes two bytes
 	for name, values := range events.HeadersFor(probe) {
 		n += len(name) + len(values[0]) + len(": \r\n")
 	}
@@ -132,10 +124,10 @@ func (w *FetchWriter) Add(ctx context.Context, raw []byte) error {
 			return err
 		}
 	} else {
-		if len(w.buf.transactions) > 0 {
-			w.buf.transactions = append(w.buf.transactions, ',')
+		if w.held.size > 0 {
+			w.held.add([]byte{','})
 		}
-		w.buf.transactions = append(w.buf.transactions, raw...)
+		w.held.add(raw)
 	}
 	w.count++
 	w.total++
@@ -144,7 +136,7 @@ func (w *FetchWriter) Add(ctx context.Context, raw []byte) error {
 
 // filled is how much of limit the part being filled has taken.
 func (w *FetchWriter) filled() int {
-	return len(w.buf.transactions) + len(w.large)*events.MaxOversizeBytes
+	return w.held.size + len(w.large)*events.MaxOversizeBytes
 }
 
 func (w *FetchWriter) addLarge(ctx context.Context, raw []byte) error {
@@ -167,40 +159,63 @@ func (w *FetchWriter) FinishAccount(ctx context.Context) (AccountResult, error) 
 			return AccountResult{}, err
 		}
 	}
-	w.p.buffers.Put(w.buf)
-	w.buf = nil
 	return AccountResult{AccountID: w.head.ID, Parts: w.part, Transactions: w.total, SyncedAt: w.head.SyncedAt}, nil
 }
 
-// EventIDs returns the ids of all parts stored so far, in order.
-func (w *FetchWriter) EventIDs() []string { return slices.Clone(w.ids) }
+// Close ends the fetch, whole or not, and returns the ids of all parts stored, in
+// order. What is held of a part that was not published is forgotten. Closing again
+// changes nothing.
+func (w *FetchWriter) Close() (eventIDs []string) {
+	w.held.reset()
+	return slices.Clone(w.ids)
+}
 
 func (w *FetchWriter) flush(ctx context.Context) error {
 	if w.limit < 0 {
 		return w.tooLarge()
 	}
-	b := w.buf
 	need := w.filled() + w.used
-	b.data = slices.Grow(b.data[:0], need)
-	o := events.NewTransactionsFetchedIn(b.data, w.meta.Cause, w.fetched())
-	b.data = o.Data
-	b.body = o.AppendJSON(slices.Grow(b.body[:0], o.Size()))
-	if _, err := w.p.output(ctx, o, b.body); err != nil {
+	m, err := w.p.memory.begin(ctx, need)
+	if err != nil {
+		return err
+	}
+	defer m.end()
+	o, body, err := w.build(m, need)
+	if err != nil {
+		return err
+	}
+	if _, err := w.p.output(ctx, o, body); err != nil {
 		return fmt.Errorf("publisher: storing part %d of account %s: %w", w.part, w.head.ID, err)
 	}
 	w.ids = append(w.ids, o.ID)
 	w.part++
 	w.count = 0
 	w.large = w.large[:0]
-	b.transactions = b.transactions[:0]
 	return nil
 }
 
-func (w *FetchWriter) fetched() events.TransactionsFetched {
+// build empties what is held into a message. Of all that it was built with, only
+// the body is left; the output is good for its headers.
+func (w *FetchWriter) build(m *message, need int) (o events.Output, body []byte, err error) {
+	transactions, data := m.take(w.held.size), m.take(need+1024)
+	if *transactions, err = w.held.appendTo((*transactions)[:0]); err != nil {
+		return events.Output{}, nil, err
+	}
+	w.held.reset()
+	o = events.NewTransactionsFetchedIn((*data)[:0], w.meta.Cause, w.fetched(*transactions))
+	*data = o.Data
+	b := m.take(o.Size())
+	*b = o.AppendJSON((*b)[:0])
+	o.Data = nil
+	m.keep()
+	return o, *b, nil
+}
+
+func (w *FetchWriter) fetched(transactions []byte) events.TransactionsFetched {
 	return events.TransactionsFetched{
 		ConnectionID: w.meta.ConnectionID, UserID: w.meta.UserID, FetchID: w.meta.FetchID, Trigger: w.meta.Trigger,
 		AccountID: w.head.ID, Account: w.head.Raw, Part: w.part, Window: w.head.Window, SyncedAt: w.head.SyncedAt,
-		Oversize: w.large, Transactions: w.buf.transactions,
+		Oversize: w.large, Transactions: transactions,
 	}
 }
 
@@ -208,13 +223,6 @@ func (w *FetchWriter) fetched() events.TransactionsFetched {
 func (w *FetchWriter) tooLarge() error {
 	err := fmt.Errorf("publisher: cutting account %s: an account object of %d bytes: %w", w.head.ID, len(w.head.Raw), ErrOversize)
 	return fault.Permanent(fault.Oversize, &failure{reason: reasonOversize, err: err})
-}
-
-func (p *Publisher) takeBuffers() *buffers {
-	if b, ok := p.buffers.Get().(*buffers); ok {
-		return b
-	}
-	return &buffers{}
 }
 
 func (p *Publisher) maxPayload() int64 {

@@ -101,7 +101,7 @@ func TestALargeTransactionIsStoredOnceAndReferredTo(t *testing.T) {
 		if r := fetch(t, w, "a", list()); r.Transactions != 8 || r.Parts != 2 {
 			t.Errorf("%+v, want 8 transactions in 2 parts", r)
 		}
-		return w.EventIDs()
+		return w.Close()
 	}
 	first := run()
 	msgs, last := inStore(t, js)

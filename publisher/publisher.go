@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,7 +60,7 @@ type Config struct {
 type Publisher struct {
 	cfg      Config
 	fullWait time.Duration // how long a full stream is left alone
-	buffers  sync.Pool     // of *buffers, for fetch writers
+	memory   *partMemory   // of fetch writers
 	policy   retry.Policy
 }
 
@@ -93,7 +92,7 @@ func New(cfg Config) (*Publisher, error) {
 		cfg.MaxPayload = cfg.JS.Conn().MaxPayload
 	}
 	return &Publisher{
-		cfg: cfg, fullWait: storeFullWait,
+		cfg: cfg, fullWait: storeFullWait, memory: newPartMemory(),
 		policy: retry.Policy{Initial: firstWait, Max: longestWait, Budget: cfg.Timeout, Jitter: jitter},
 	}, nil
 }
