@@ -165,3 +165,38 @@ func TestTheCallOfATicketIsTheProbe(t *testing.T) {
 		}
 	})
 }
+
+// What hangs since before it closed neither holds up the slow start nor, when it
+// ends, makes room for more.
+func TestWhatHangsDoesNotCountAgainstTheSlowStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guard.Config{Concurrency: 8, Failures: 1})
+		admitted, release, err := g.Admit(t.Context(), guard.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+		hanging := []func(guard.Answer){begin(t, t.Context(), g), begin(t, t.Context(), g), begin(t, t.Context(), g)}
+		begin(t, t.Context(), g)(guard.Answer{Kind: guard.Away})
+		time.Sleep(time.Second)
+		begin(t, t.Context(), g)(guard.Answer{Kind: guard.Alive})
+		for _, end := range hanging {
+			end(guard.Answer{Kind: guard.Unknown})
+		}
+		busy := func(what string, ends ...func(guard.Answer)) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if end, err := g.Begin(ctx, guard.Page); err == nil {
+				end(guard.Answer{})
+				t.Error(what)
+			}
+			for _, end := range ends {
+				end(guard.Answer{Kind: guard.Unknown})
+			}
+		}
+		busy("a second call goes out beside the first", begin(t, t.Context(), g))
+		busy("a call goes out beside the one that was admitted before", begin(t, admitted, g))
+		begin(t, t.Context(), g)(guard.Answer{Kind: guard.Unknown})
+	})
+}

@@ -90,7 +90,9 @@ func TestWhoWaitedLongGoesBeforeTheMoreUrgent(t *testing.T) {
 		l.join("token", guard.Token)
 		l.join("link", guard.Link)
 		l.join("callback", guard.Callback)
-		want := []string{"callback", "page", "link", "accounts", "token"}
+		time.Sleep(time.Minute) // they are all overdue
+		l.join("late callback", guard.Callback)
+		want := []string{"callback", "late callback", "page", "link", "accounts", "token"}
 		if got := l.run(); !slices.Equal(got, want) {
 			t.Errorf("they went in the order\n%q, want\n%q", got, want)
 		}

@@ -154,6 +154,28 @@ func TestADeletedKeyCloses(t *testing.T) {
 	})
 }
 
+// A store that was made anew counts its revisions from one.
+func TestAStoreThatWasMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		store.revision = 1000
+		replicas := fleet(t, 2, newServer(0, nil), guard.Config{Shared: store})
+		replicas[0].fail(t, 5)
+		time.Sleep(2 * time.Second)
+		replicas[0].probe(t, guard.Alive)
+		store.fail(true, false)
+		synctest.Wait()
+		store.mu.Lock()
+		store.revision, store.values = 0, map[string]entry{}
+		store.put("breaker.finx", []byte("{}"))
+		store.mu.Unlock()
+		store.fail(false, false)
+		time.Sleep(2 * time.Second)
+		replicas[0].fail(t, 5)
+		wantOpen(t, true, replicas...)
+	})
+}
+
 // What somebody wrote by hand and nobody can read closes, and is written over.
 func TestAValueNobodyCanReadCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

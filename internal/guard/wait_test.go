@@ -143,6 +143,28 @@ func TestAskingIsEndedAfterProbe(t *testing.T) {
 	})
 }
 
+// A process that stops while it asks has found out nothing.
+func TestAskingEndsWithRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		r := start(t, "one", newServer(0, nil), guard.Config{Shared: store, ProbeWith: func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}})
+		synctest.Wait()
+		r.fail(t, 5)
+		time.Sleep(2 * time.Second)
+		if !r.Status().Probing {
+			t.Fatal("it does not probe")
+		}
+		r.stop()
+		if st := r.Status(); st.Probing || st.Trips != 1 {
+			t.Errorf("after the stop: %+v", st)
+		}
+		r.probe(t, guard.Alive) // now the next call finds out
+	})
+}
+
 // Where nobody is held back, what is observed is all there is.
 func TestObserving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

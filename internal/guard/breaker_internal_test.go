@@ -1,0 +1,103 @@
+package guard
+
+import "testing"
+
+func newBreaker() *breaker {
+	return &breaker{lim: lim, failures: 1, holder: "a", shares: true, several: func() bool { return false }}
+}
+
+// What the watch tells late does not undo what this process has stored since.
+func TestOlderNewsAreIgnored(t *testing.T) {
+	b := newBreaker()
+	open := state{Kind: kindAway, OpenUntil: at(1), Since: at(0), Trips: 1, By: "b"}
+	b.learn(at(0), open, 7)
+	for revision, stored := range map[uint64]state{6: {}, 7: {}} {
+		if b.learn(at(0), stored, revision); b.common != open {
+			t.Errorf("revision %d, of before, counts", revision)
+		}
+	}
+	if b.deleted(6); b.common != open {
+		t.Error("a deletion of before counts")
+	}
+	if b.learn(at(0), state{}, 8); b.common.isOpen() {
+		t.Error("revision 8 does not count")
+	}
+}
+
+// An opening that could not be shared yet is younger than a deletion.
+func TestADeletionLeavesWhatNobodyKnowsYet(t *testing.T) {
+	b := newBreaker()
+	b.learn(at(0), state{ClosedAt: at(-9)}, 1)
+	b.answer(at(0), call{observed: true}, Answer{Kind: Throttled, Until: at(7200)})
+	b.settle(at(0))
+	b.deleted(2)
+	if b.settle(at(0)); !b.cur.OpenUntil.Equal(at(7200)) || b.wish == nil {
+		t.Errorf("forgotten: %+v", b.cur)
+	}
+	next, changed := b.wish.change(at(1), state{})
+	if !changed || !next.OpenUntil.Equal(at(7200)) {
+		t.Errorf("to be told: %+v", next)
+	}
+	b.told(b.wish, at(1), next, 3)
+	b.deleted(4)
+	if b.settle(at(1)); b.cur.isOpen() {
+		t.Errorf("what was known to all survived: %+v", b.cur)
+	}
+}
+
+// A process that is overruled keeps to itself what it finds, as long as that lasts,
+// but not what the server says to everybody.
+func TestOverruled(t *testing.T) {
+	b := newBreaker()
+	away := Answer{Kind: Away, Why: "no route"}
+	b.learn(at(0), state{Overruled: "a", ClosedAt: at(0)}, 1)
+	for i, now := range []float64{1, 200, 400, 600} { // longer than it lasts by itself
+		b.answer(at(now), call{observed: true}, away)
+		b.settle(at(now))
+		if !b.cur.isOpen() || b.wish != nil || b.cur.Trips != i+1 {
+			t.Errorf("after %v s: %+v, a wish: %v", now, b.cur, b.wish != nil)
+		}
+	}
+	b.answer(at(601), call{observed: true}, Answer{Kind: Throttled, Until: at(7200)})
+	if b.wish == nil || b.alone {
+		t.Error("what the server says to everybody stays here")
+	}
+
+	b = newBreaker()
+	b.learn(at(0), state{Overruled: "a", ClosedAt: at(0)}, 1)
+	b.answer(at(301), call{observed: true}, away)
+	if b.wish == nil {
+		t.Error("after five minutes its openings stay here still")
+	}
+	b = newBreaker()
+	b.learn(at(0), state{Overruled: "b", ClosedAt: at(0)}, 1)
+	b.answer(at(1), call{observed: true}, away)
+	if b.wish == nil {
+		t.Error("it was another who was overruled")
+	}
+}
+
+// A closing is about one episode: one that began meanwhile stays.
+func TestAClosingIsOfOneEpisode(t *testing.T) {
+	b := newBreaker()
+	one := state{Kind: kindAway, OpenUntil: at(1), Since: at(0), Trips: 1, By: "b"}
+	b.learn(at(0), one, 1)
+	b.settle(at(0))
+	b.answer(at(1), call{epoch: b.epoch}, Answer{Kind: Alive})
+	b.settle(at(1))
+	if b.cur.isOpen() || b.wish == nil {
+		t.Fatalf("it is open: %+v", b.cur)
+	}
+	longer := one
+	longer.Kind, longer.OpenUntil = kindThrottled, at(60)
+	another := one
+	another.Since = at(0.5)
+	for _, stored := range []state{{}, longer, another} {
+		if next, changed := b.wish.change(at(1), stored); changed || next != stored {
+			t.Errorf("closed %+v", stored)
+		}
+	}
+	if next, changed := b.wish.change(at(1), one); !changed || next.isOpen() || next.Overruled != "b" {
+		t.Errorf("left open: %+v", next)
+	}
+}
