@@ -204,6 +204,7 @@ func TestEscrowCallsEndOnASilentBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Pause()
+	natstest.Eventually(t, 20*time.Second, func() bool { return js.Conn().FlushTimeout(200*time.Millisecond) != nil }, "the signal has come through")
 	for what, call := range map[string]func() error{
 		"Put":    func() error { return e.Put(ctx, key, []byte("y")) },
 		"Get":    func() error { _, _, err := e.Get(ctx, key); return err },

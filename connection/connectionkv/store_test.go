@@ -50,8 +50,8 @@ func newStore(t *testing.T, js jetstream.JetStream) *connectionkv.Store {
 }
 
 func TestStoreKeepsTheContract(t *testing.T) {
-	js := natstest.JetStream(t, natstest.Start(t).URL())
 	connectionkvtest.Run(t, func(t *testing.T) connectionkvtest.Store {
+		js := natstest.JetStream(t, natstest.Start(t).URL()) // each its own: see TestEscrowKeepsTheContract
 		makeBuckets(t, js, 1)
 		return newStore(t, js)
 	})

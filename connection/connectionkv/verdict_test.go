@@ -82,6 +82,7 @@ func TestVerdictOnEveryAnswer(t *testing.T) {
 func TestMetricsCountByOutcome(t *testing.T) {
 	var none *Metrics
 	none.observe(opGet, nil) // must not panic
+	none.setReplicas(1)
 	m := NewMetrics(prometheus.NewRegistry())
 	for outcome, err := range map[string]error{
 		outcomeOK:       nil,
@@ -100,7 +101,7 @@ func TestMetricsCountByOutcome(t *testing.T) {
 	if got := testutil.ToFloat64(m.operations.WithLabelValues(opRenew, outcomeAnswer)); got != 2 {
 		t.Errorf("answers counted %v times, want 2", got)
 	}
-	if got := testutil.CollectAndCount(m.operations); got != 16*4 {
-		t.Errorf("%d label pairs, want all 64 made beforehand", got)
+	if got := testutil.CollectAndCount(m.operations); got != 23*4 {
+		t.Errorf("%d label pairs, want all 92 made beforehand", got)
 	}
 }
