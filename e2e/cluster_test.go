@@ -41,7 +41,8 @@ func TestBrokerNodesAreKilledUnderLoad(t *testing.T) {
 		{"leader of finx_leases", func() int { return brokers.StreamLeader(r.js, "KV_finx_leases") }},
 		{"leader of finx-callbacks", func() int { return brokers.ConsumerLeader(r.js, events.StreamCallbacks, "finx-callbacks") }},
 	}
-	l := newLoad(r, 6, 2)
+	l := newLoad(r, 2)
+	l.run(6)
 	l.progress(events.TypeFetchCompleted, 10)
 	for round := range rounds {
 		victim := victims[round%len(victims)]

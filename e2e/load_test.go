@@ -36,23 +36,45 @@ type ackedInput struct {
 	connectionID string // of a callback or a sync
 }
 
-// newLoad starts users, one after the other on each of some lines, until halt.
-func newLoad(r *rig, lines, fetches int) *load {
+// newLoad is an upstream that has not begun; each of its users has the data
+// fetched that often after the first time.
+func newLoad(r *rig, fetches int) *load {
 	r.t.Helper()
 	l := &load{rig: r, fetches: fetches}
 	l.ctx, l.halt = context.WithCancel(context.WithoutCancel(r.t.Context()))
+	r.t.Cleanup(l.end)
+	return l
+}
+
+// run starts users, one after the other on each of some lines, until end.
+func (l *load) run(lines int) {
 	for line := range lines {
 		l.wait.Go(func() {
 			for n := 0; l.ctx.Err() == nil; n++ {
 				if err := l.user(fmt.Sprintf("load-%d-%d@example.com", line, n)); err != nil {
-					r.t.Error(err)
+					l.t.Error(err)
 					return
 				}
 			}
 		})
 	}
-	r.t.Cleanup(l.end)
-	return l
+}
+
+// together does n things at the same time and waits for all.
+func (l *load) together(n int, do func(i int) error) {
+	l.t.Helper()
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			if err := do(i); err != nil {
+				l.t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if l.t.Failed() {
+		l.t.FailNow()
+	}
 }
 
 // end lets the users under way come to their end, and no further one begin.
