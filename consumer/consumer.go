@@ -3,11 +3,19 @@
 //
 // A lane is one durable consumer with its own workers. The lane asks the server
 // for as many messages as it has free slots, never more, so nothing ages in a
-// buffer; from receipt on it tells the server every third of the consumer's
-// AckWait that the message is being worked on. The handler returns an error with
-// a verdict (internal/fault), decide turns it into one of three answers, and
-// settle gives that answer: acknowledged, back after a delay, or stored as a
-// dead letter and terminated.
+// buffer, and for none while its Gate is closed; from receipt on it tells the server
+// every third of the consumer's AckWait that the message is being worked on. The
+// handler returns an error with a verdict (internal/fault), decide turns it into one
+// of four answers, and settle gives that answer: acknowledged, back after a delay,
+// parked, or stored as a dead letter and terminated.
+//
+// What is parked is a reference to the message, as a schedule in the timers stream;
+// the message stays where it is. The lane that takes what comes due reads it again
+// and hands it over to its own lane, which handles and settles it like any other.
+//
+// A handler that panics has failed. One that does not return when its time is over
+// loses its message and keeps its slot. A message that ends the process again and
+// again is found by what was begun and never returned (Suspects).
 //
 // Streams and consumers are bound to, never created: a running connector needs
 // no right to change the topology. What is missing is said in Status and waited

@@ -16,8 +16,9 @@ const (
 	// schedule is kept to the second.
 	crowdedWait = 2 * time.Second
 	// busyDelay and busyDelayMax are the waits of what finds no room. Short, as room
-	// comes and goes in seconds; growing, as thousands may come due at once.
-	busyDelay    = 2 * time.Second
+	// comes and goes in seconds; growing, as thousands may come due at once; with
+	// jitter never less than crowdedWait, as those must not fill the consumer.
+	busyDelay    = 2 * crowdedWait
 	busyDelayMax = 15 * time.Second
 	// maxSpread bounds what is added to a wait so that messages that were told the
 	// same time do not come back together.

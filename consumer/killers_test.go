@@ -87,6 +87,7 @@ func (k keyValue) Returned(ctx context.Context, stream string, sequence uint64) 
 // started again and again, as an orchestrator does, until they are dead letters and
 // all others are handled, also those that were being handled whenever it ended.
 func TestKillersAreBuried(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	messages, killers := 40, map[int]bool{9: true}
 	if os.Getenv("FINX_TEST_LONG") != "" {
 		messages, killers = 200, map[int]bool{20: true, 21: true, 150: true}
@@ -109,7 +110,7 @@ func TestKillersAreBuried(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), soon)
 		defer cancel()
 		c, err := r.js.Consumer(ctx, stream, durable)
-		return err == nil && c.CachedInfo().AckFloor.Stream == uint64(messages) //nolint:gosec // a small number
+		return err == nil && c.CachedInfo().AckFloor.Stream == uint64(messages)
 	}, "everything settled")
 	close(stop)
 	n := <-deaths
@@ -137,7 +138,7 @@ func restart(t *testing.T, url string, stop <-chan struct{}, deaths chan<- int) 
 	n := 0
 	defer func() { deaths <- n }()
 	for {
-		cmd := exec.Command(os.Args[0], "-test.run=^$") //nolint:noctx // it is killed below
+		cmd := exec.Command(os.Args[0], "-test.run=^$")
 		cmd.Env = append(os.Environ(), child+"="+url)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := cmd.Start(); err != nil {

@@ -83,6 +83,8 @@ type shared struct {
 	reader    *reader
 	suspicion *suspicion
 	lanes     map[string]*lane // by name
+	// unparkable is why nothing could be parked a moment ago.
+	unparkable standstill
 }
 
 // lane is a Lane at work.

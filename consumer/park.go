@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +19,9 @@ const (
 	// parkBudget is how long one schedule is tried to be stored: longer than a leader
 	// election.
 	parkBudget = 15 * time.Second
+	// parkAgain is how long nothing is tried to be parked after it could not be: each
+	// try may hold a slot for parkBudget.
+	parkAgain = 15 * time.Second
 	// parkTTL is how long what came due stays in the timers stream, handled or not.
 	// Nothing else would ever clear it away: the stream has no age of its own.
 	parkTTL = 30 * 24 * time.Hour
@@ -41,6 +45,9 @@ func (w *work) park(ctx context.Context, a Action, kept keepable, now time.Time)
 	defer stop()
 	ctx, cancel := outlive(ctx, settleGrace)
 	defer cancel()
+	if err := l.unparkable.get(time.Now()); err != nil {
+		return err
+	}
 	if err := l.reader.check(ctx, w.d.Stream); err != nil {
 		return err
 	}
@@ -58,7 +65,12 @@ func (w *work) park(ctx context.Context, a Action, kept keepable, now time.Time)
 		return nil
 	}, nil)
 	if err != nil {
-		return fmt.Errorf("consumer: storing a schedule in stream %s: %w", l.cfg.TimersStream, err)
+		if refused := refusedSubject(l.cfg.JS.Conn(), m.Subject); refused != "" {
+			err = fmt.Errorf("the NATS user lacks a permission: %s: %w", refused, err)
+		}
+		err = fmt.Errorf("consumer: storing a schedule in stream %s: %w", l.cfg.TimersStream, err)
+		l.unparkable.set(err, time.Now().Add(parkAgain))
+		return err
 	}
 	l.cfg.Metrics.parked(l.Name)
 	return nil
@@ -97,4 +109,26 @@ func (w *work) schedule(a Action, kept keepable, now time.Time) (*nats.Msg, erro
 		jetstream.ScheduleTargetHeader: {r.dueOn(l.cfg.Codec)},
 		jetstream.ScheduleTTLHeader:    {parkTTL.String()},
 	}}, nil
+}
+
+// standstill is an error that counts for a while. It is safe for concurrent use.
+type standstill struct {
+	mu    sync.Mutex
+	err   error
+	until time.Time
+}
+
+func (s *standstill) set(err error, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err, s.until = err, until
+}
+
+func (s *standstill) get(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.After(s.until) {
+		return nil
+	}
+	return s.err
 }

@@ -31,6 +31,7 @@ func (s *slow) handle(ctx context.Context, d consumer.Delivery) error {
 // TestLaneOfParkedOnesIsFull: what finds no room comes again, without an attempt,
 // and the lane of the timers stays free for others.
 func TestLaneOfParkedOnesIsFull(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	const messages = 40
 	r := newParkRig(t, 30*time.Second)
 	dueAcks := r.dueAcks()
@@ -49,10 +50,10 @@ func TestLaneOfParkedOnesIsFull(t *testing.T) {
 	if took := time.Since(s.until); took > 0 {
 		t.Fatalf("the machine is too slow: parked %s after they were due", took)
 	}
-	// One holds the slot, sixteen wait for it; the rest is given back again and again.
+	// One holds the slot, sixteen wait for it; the rest is given back.
 	r.eventually("given back", func() bool { return len(dueAcks.Verdicts()) >= messages-17 })
 	for _, a := range dueAcks.Verdicts()[:messages-17] { // later waits are longer, and parked
-		if answer, delay := splitNak(t, a); answer != "-NAK" || delay < time.Second || delay > 15*time.Second {
+		if answer, delay := splitNak(t, a); answer != "-NAK" || delay < 2*time.Second || delay > 15*time.Second {
 			t.Errorf("answer %q, want -NAK with seconds", a.Body)
 		}
 	}
@@ -71,6 +72,7 @@ func TestLaneOfParkedOnesIsFull(t *testing.T) {
 
 // TestGateOfParkedOnesIsClosed: what comes due waits at the gate of its own lane.
 func TestGateOfParkedOnesIsClosed(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	gate := newBarrier("")
 	handle, got := inOrder(waits())
@@ -94,6 +96,7 @@ func TestGateOfParkedOnesIsClosed(t *testing.T) {
 // TestShutdownWhileHandedOver: what waits for a slot goes back, at once, and is no
 // attempt.
 func TestShutdownWhileHandedOver(t *testing.T) {
+	t.Parallel()                  // it waits for the most part
 	r := newParkRig(t, time.Hour) // what got lost would not come back within the test
 	dueAcks, gate := r.dueAcks(), newBarrier("")
 	handle, got := inOrder(waits())
@@ -122,7 +125,7 @@ func TestShutdownWhileHandedOver(t *testing.T) {
 // TestThousandsComeDueAtOnce: they pass four slots one after the other, while the
 // timers of others are handled as they come, and so are new messages.
 func TestThousandsComeDueAtOnce(t *testing.T) {
-	const messages, keepAlives = 2000, 20
+	const messages, keepAlives = 2000, 5
 	r := newParkRig(t, 30*time.Second)
 	r.publishMany(messages)
 	begin := time.Now()
@@ -141,10 +144,10 @@ func TestThousandsComeDueAtOnce(t *testing.T) {
 			t.Errorf("attempt %d of %d", d.Attempt, d.Sequence)
 		}
 		if !d.FirstFailure.IsZero() {
-			pause(ctx, 5*time.Millisecond)
+			pause(ctx, 20*time.Millisecond)
 		}
 		return s.handle(ctx, d)
-	}, parking, func(c *consumer.Config, _ *consumer.Lane) { c.ParkAfter = 15 * time.Second }, due(func(l *consumer.Lane) {
+	}, parking, func(c *consumer.Config, _ *consumer.Lane) { c.ParkAfter = 8 * time.Second }, due(func(l *consumer.Lane) {
 		l.Handle = func(context.Context, consumer.Delivery) error { others.Add(1); return nil }
 	}))
 	r.eventually("all parked", func() bool { return s.seen.count() >= messages && r.info().AckFloor.Stream == messages })
@@ -155,11 +158,12 @@ func TestThousandsComeDueAtOnce(t *testing.T) {
 		_, err := r.js.Publish(r.ctx(), "finx.due.keepalive."+strconv.Itoa(i), []byte("x"))
 		r.must(err)
 		r.eventually("the timer of somebody else is handled", func() bool { return int(others.Load()) == i+1 })
-		if took := time.Since(begin); took > 10*time.Second {
-			t.Errorf("the timer of somebody else took %s", took)
-		}
+		t.Logf("the timer of somebody else took %s", time.Since(begin))
 	}
 	left := 2*messages - s.seen.count()
+	if left <= 0 {
+		t.Error("the timers of others were handled after all that had come due before")
+	}
 	r.eventually("all handled", func() bool { return s.seen.count() == 2*messages && r.pending() == 0 })
 	t.Logf("parked in %s; all handled %s after they were due; %d were left when %d timers of others were handled", parked, time.Since(s.until), left, keepAlives)
 	if most.Load() > 4 || r.deadLetters() != 0 || len(r.waiting(timers)) != 0 {

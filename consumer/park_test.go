@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,11 +13,13 @@ import (
 	"github.com/finx-connector/finx-connector/consumer"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/natstest"
 )
 
 // TestParkedOnTheWire follows one callback through two parks: one after a failure
 // that counts, one of what came due.
 func TestParkedOnTheWire(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	acks, dueAcks := r.acks(), r.dueAcks()
 	handle, got := inOrder(errBoom, waits())
@@ -84,6 +87,7 @@ func TestParkedOnTheWire(t *testing.T) {
 // TestShortWaitAfterParking: what came due and has to wait a little is given back
 // to the consumer of what came due, and its attempts go on being counted.
 func TestShortWaitAfterParking(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	dueAcks := r.dueAcks()
 	handle, got := inOrder(waits(), errBoom, fault.Transient(fault.Vault, errBoom), errBoom)
@@ -106,6 +110,7 @@ func TestShortWaitAfterParking(t *testing.T) {
 }
 
 func TestDeadLetterAfterParkingNamesTheOriginal(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	dueAcks := r.dueAcks()
 	r.publish("before", nil)
@@ -139,6 +144,7 @@ func TestDeadLetterAfterParkingNamesTheOriginal(t *testing.T) {
 // was known of it is known to the next process, which runs out of patience by the
 // clock of the first.
 func TestParkedOverRestarts(t *testing.T) {
+	t.Parallel()                                  // it waits for the most part
 	r := newParkRig(t, 30*time.Second, limited()) // another option would be lost by the restart, were they kept apart
 	handle, got := inOrder(fault.Transient(fault.FinX, errBoom), fault.Transient(fault.FinX, errBoom))
 	slow := func(c *consumer.Config, _ *consumer.Lane) {
@@ -166,8 +172,10 @@ func TestParkedOverRestarts(t *testing.T) {
 // TestDiedBetweenScheduleAndAck: both stay, the message is handled twice, and a
 // second park replaces the first.
 func TestDiedBetweenScheduleAndAck(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	for name, parkedAgain := range map[string]bool{"handled": false, "parked again": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newParkRig(t, time.Second, limited("$JS.ACK.>"))
 			js, withoutAck := r.asLimited()
 			far := func(context.Context, consumer.Delivery) error { return wait(6 * time.Second) }
@@ -200,6 +208,7 @@ func TestDiedBetweenScheduleAndAck(t *testing.T) {
 }
 
 func TestParkedOriginalIsGone(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	dueAcks := r.dueAcks()
 	handle, got := inOrder(waits())
@@ -233,6 +242,7 @@ func TestParkedOriginalIsGone(t *testing.T) {
 // TestReadingTheOriginalIsRefused: what was parked waits, the lane says what is
 // missing, and a process that has the right gets it done.
 func TestReadingTheOriginalIsRefused(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	const right = "$JS.API.STREAM.MSG.GET." + stream
 	r := newParkRig(t, 30*time.Second, limited(right))
 	handle, got := inOrder(waits())
@@ -250,8 +260,8 @@ func TestReadingTheOriginalIsRefused(t *testing.T) {
 	}
 	refused.stop()
 	last := r.run(handle, parking)
-	if d := next(t, got); d.Attempt != 1 {
-		t.Errorf("attempt %d, want 1: waiting is none", d.Attempt)
+	if d := next(t, got); d.FirstFailure.IsZero() {
+		t.Error("it is not known since when it waits")
 	}
 	r.eventually("ready", func() bool { return last.Status()[1].Ready })
 }
@@ -259,6 +269,7 @@ func TestReadingTheOriginalIsRefused(t *testing.T) {
 // TestNothingIsParkedThatCannotBeReadAgain: without the right it stays with its
 // consumer, as before there was parking.
 func TestNothingIsParkedThatCannotBeReadAgain(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second, limited("$JS.API.STREAM.MSG.GET.>"))
 	acks := r.acks()
 	r.publish("x", nil)
@@ -277,10 +288,11 @@ func TestNothingIsParkedThatCannotBeReadAgain(t *testing.T) {
 // TestParkingNeedsItsStream: a schedule that the timers stream did not
 // acknowledge is none.
 func TestParkingNeedsItsStream(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	r.must(r.js.DeleteStream(r.ctx(), timers))
 	acks := r.acks()
-	handle, got := inOrder(waits())
+	handle, got := inOrder(waits(), nil, waits())
 	r.publish("x", nil)
 	run := r.run(handle, parking)
 	next(t, got)
@@ -289,15 +301,31 @@ func TestParkingNeedsItsStream(t *testing.T) {
 		t.Errorf("answer %q, why %q; want -NAK: the message would be lost", a.Body, run.lane().Why)
 	}
 	next(t, got)
+	// The next is not held up by trying again at once.
+	begin := time.Now()
+	r.publish("y", nil)
+	for {
+		if d := next(t, got); string(d.Data) == "y" {
+			break
+		}
+	}
+	r.eventually("answered", func() bool {
+		return slices.ContainsFunc(acks.Verdicts(), func(a natstest.Ack) bool { return a.Sequence == 2 })
+	})
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("the next was held up for %s", took)
+	}
 }
 
 func TestParkingUnderOtherNames(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	tests := map[string]struct{ prefix, stream, timers string }{
 		"prefix":            {"acme.prod", "FINX_CALLBACKS_ACME", "FINX_TIMERS_ACME"},
 		"streams of others": {"", "team-7_inputs", "shared"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			codec := events.Codec{Prefix: tc.prefix}
 			r := newRig(t, 30*time.Second)
 			r.must(r.js.DeleteStream(r.ctx(), stream))
@@ -324,6 +352,7 @@ func TestParkingUnderOtherNames(t *testing.T) {
 }
 
 func TestMalformedReferenceIsADeadLetter(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	dueAcks := r.dueAcks()
 	handle, got := inOrder()
@@ -342,6 +371,7 @@ func TestMalformedReferenceIsADeadLetter(t *testing.T) {
 
 // TestLaneOfAParkedOneIsMissing: another version of the program may have it.
 func TestLaneOfAParkedOneIsMissing(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	r := newParkRig(t, 30*time.Second)
 	handle, got := inOrder(waits())
 	r.publish("x", nil)

@@ -15,23 +15,32 @@ import (
 
 func endGoroutine() { runtime.Goexit() }
 
-// publishAll publishes n messages without waiting for each.
+// publishAll publishes n messages, of which a few are not acknowledged yet at any
+// time.
 func (r *rig) publishAll(n int, data func(i int) string) {
 	r.Helper()
-	acks := make([]jetstream.PubAckFuture, n)
+	acks := make([]jetstream.PubAckFuture, 0, n)
 	for i := range n {
-		var err error
-		acks[i], err = r.js.PublishAsync(subject, []byte(data(i)))
-		r.must(err)
-	}
-	for _, a := range acks {
-		select {
-		case <-a.Ok():
-		case err := <-a.Err():
-			r.Fatal(err)
-		case <-time.After(soon):
-			r.Fatal("publishing takes too long")
+		if i >= 200 {
+			r.acknowledged(acks[i-200])
 		}
+		a, err := r.js.PublishAsync(subject, []byte(data(i)))
+		r.must(err)
+		acks = append(acks, a)
+	}
+	for _, a := range acks[max(0, n-200):] {
+		r.acknowledged(a)
+	}
+}
+
+func (r *rig) acknowledged(a jetstream.PubAckFuture) {
+	r.Helper()
+	select {
+	case <-a.Ok():
+	case err := <-a.Err():
+		r.Fatal(err)
+	case <-time.After(soon):
+		r.Fatal("publishing takes too long")
 	}
 }
 

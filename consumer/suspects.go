@@ -21,8 +21,8 @@ type Suspects interface {
 
 const (
 	// suspectFrom is the delivery from which a message that this process has not
-	// handled yet is suspected. Waits that other processes asked for raise the count
-	// as well, and cost the innocent a note.
+	// handled yet is suspected. Deliveries that this process gave back do not count;
+	// those that others gave back cost the innocent a note.
 	suspectFrom = 4
 	// maxDeaths is how many processes may end while they handle a message.
 	maxDeaths = 10
@@ -61,7 +61,7 @@ func newSuspicion(cfg *Config) *suspicion {
 //
 // A note that cannot be made holds up nobody.
 func (s *suspicion) enter(ctx context.Context, w *work) (leave func(lived bool), err error) {
-	if s.cfg.Suspects == nil || w.delivered < suspectFrom || w.note.returned {
+	if s.cfg.Suspects == nil || w.note.attempt(w.delivered) < suspectFrom || w.note.returned {
 		return func(bool) {}, nil
 	}
 	stop := w.keepAlive(context.WithoutCancel(ctx), doorPatience+suspectWithin+w.lane.Deadline)
