@@ -46,8 +46,17 @@ type call struct {
 type wish struct {
 	change func(now time.Time, stored state) (next state, changed bool)
 	own    state // what the change makes known to all
-	// gives reports that it only gives a probe back; a new claim makes it void.
-	gives bool
+}
+
+// apply makes the change. idle: this process does not probe, so what is stored of a
+// probe of its own is over.
+func (w *wish) apply(now time.Time, stored state, idle bool, holder string) (next state, changed bool) {
+	released := false
+	if idle {
+		stored, released = stored.released(holder)
+	}
+	next, changed = w.change(now, stored)
+	return next, changed || released
 }
 
 // probing reports whether a call of this process finds out right now.
@@ -66,6 +75,12 @@ func (b *breaker) dueAt(now time.Time) time.Time {
 		at = b.cur.ProbeUntil
 	}
 	return at
+}
+
+// probed reports whether anybody finds out right now.
+func (b *breaker) probed(now time.Time) bool {
+	by := b.cur.probedBy(now)
+	return b.probing(now) || by != "" && by != b.holder
 }
 
 // answer takes in how a call ended.
@@ -120,16 +135,17 @@ func (b *breaker) away(now time.Time, c call, a Answer, probes bool) {
 func (b *breaker) throttled(now time.Time, a Answer, probes, current bool) {
 	f := failure{kind: kindThrottled, until: utc(a.Until), why: a.Why}
 	named := f.until.After(now)
-	waiting := b.cur.isOpen() && now.Before(b.cur.OpenUntil)
+	waits := b.cur.isOpen() && (now.Before(b.cur.OpenUntil) || !probes && b.probed(now))
 	switch {
-	case waiting && named:
+	case waits && named:
 		b.extend(f)
-	case waiting:
-		if probes {
-			b.release()
-		}
+	case waits:
 	case probes, named, current:
 		b.trip(now, f)
+		return
+	}
+	if probes {
+		b.release()
 	}
 }
 
@@ -159,6 +175,9 @@ func (b *breaker) extend(f failure) {
 func (b *breaker) tell(next state) {
 	next.Prober, next.ProbeUntil = "", time.Time{} // the store knows better who probes
 	b.own, b.alone = next, false
+	if b.probe == nil {
+		b.common, _ = b.common.released(b.holder)
+	}
 	if !b.shares {
 		return
 	}
@@ -197,7 +216,7 @@ func (b *breaker) release() {
 	}
 	b.common = next
 	if b.wish == nil {
-		b.wish = &wish{gives: true, change: func(_ time.Time, stored state) (state, bool) { return stored.released(b.holder) }}
+		b.wish = &wish{change: func(_ time.Time, stored state) (state, bool) { return stored, false }}
 	}
 }
 

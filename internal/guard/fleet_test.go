@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,10 +27,9 @@ type memory struct {
 	changed  *sync.Cond
 	revision uint64
 	values   map[string]entry
-	broken   bool // every call ends with an error
-	hangs    bool // every call takes as long as its ctx
-	loads    int
-	saves    int
+	broken   bool     // every call ends with an error
+	hangs    bool     // every call takes as long as its ctx
+	written  []string // everything that was saved
 }
 
 type entry struct {
@@ -40,6 +41,13 @@ func newMemory() *memory {
 	m := &memory{values: map[string]entry{}}
 	m.changed = sync.NewCond(&m.mu)
 	return m
+}
+
+// wrote reports whether something was saved that contains part.
+func (m *memory) wrote(part string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.written, func(s string) bool { return strings.Contains(s, part) })
 }
 
 // away is what every call does first.
@@ -63,7 +71,6 @@ func (m *memory) Load(ctx context.Context, key string) ([]byte, uint64, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.loads++
 	e := m.values[key]
 	if e.value == nil {
 		return nil, 0, nil
@@ -84,7 +91,7 @@ func (m *memory) Save(ctx context.Context, key string, value []byte, revision ui
 	if e.revision != revision {
 		return 0, errors.New("wrong last revision")
 	}
-	m.saves++
+	m.written = append(m.written, string(value))
 	m.put(key, bytes.Clone(value))
 	return m.revision, nil
 }

@@ -45,14 +45,12 @@ type witness struct {
 	toldAt time.Time
 	wrong  []string
 	probes int // under way
-	calls  int
 }
 
 // call answers one call as the phase is in which it ends.
 func (w *witness) call(open bool) guard.Answer {
 	w.mu.Lock()
 	at := time.Now()
-	w.calls++
 	// In the moment in which somebody is told, others may go out still.
 	if at.After(w.toldAt) && at.Before(w.until) {
 		w.wrong = append(w.wrong, fmt.Sprintf("a call went out %v too early", w.until.Sub(at)))
@@ -90,7 +88,7 @@ func (w *witness) enter(p phase) {
 // Whatever the server does for however long: nobody asks before the time it named,
 // there is one probe at a time over all replicas, and once it works again, and
 // somebody calls, it closes for all. Where the store is away for a while the first
-// two hold for each replica.
+// two hold for each replica. Who was overruled once probes for itself.
 func TestWhateverTheServerDoes(t *testing.T) {
 	rapid.Check(t, func(drawn *rapid.T) {
 		replicas := rapid.IntRange(1, 3).Draw(drawn, "replicas")
@@ -131,7 +129,9 @@ func live(t *testing.T, replicas int, phases []phase) []string {
 		}
 		wg.Go(func() { g.Run(ctx) })
 		for range 4 {
-			wg.Go(func() { callUntil(ctx, g, w) })
+			wg.Go(func() {
+				callUntil(ctx, g, w, func() bool { return store.wrote(fmt.Sprintf(`"overruled":"%d"`, i)) })
+			})
 		}
 	}
 	for _, p := range append(phases, phase{kind: guard.Alive, store: true}) {
@@ -158,7 +158,7 @@ func live(t *testing.T, replicas int, phases []phase) []string {
 }
 
 // callUntil keeps calling until ctx ends, and comes back when it is told to.
-func callUntil(ctx context.Context, g *guard.Guard, w *witness) {
+func callUntil(ctx context.Context, g *guard.Guard, w *witness, overruled func() bool) {
 	for ctx.Err() == nil {
 		before := g.Status()
 		end, err := g.Begin(ctx, guard.Page)
@@ -172,7 +172,8 @@ func callUntil(ctx context.Context, g *guard.Guard, w *witness) {
 			continue
 		}
 		after := g.Status()
-		end(w.call(before.Open && after.Open && before.Since.Equal(after.Since)))
+		probes := before.Open && after.Open && before.Since.Equal(after.Since)
+		end(w.call(probes && !overruled()))
 		sleep(ctx, 2*time.Second)
 	}
 }

@@ -175,12 +175,14 @@ func (g *Guard) pushOne(ctx context.Context) (done bool, err error) {
 	}
 	defer leave()
 	g.mu.Lock()
-	w := g.b.wish
+	w, idle := g.b.wish, g.b.probe == nil // a claim that is made from now on waits at the door
 	g.mu.Unlock()
 	if w == nil {
 		return true, nil
 	}
-	stored, revision, err := g.share.write(ctx, w.change)
+	stored, revision, err := g.share.write(ctx, func(now time.Time, s state) (state, bool) {
+		return w.apply(now, s, idle, g.b.holder)
+	})
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := clock()
@@ -200,9 +202,6 @@ func (g *Guard) pushOne(ctx context.Context) (done bool, err error) {
 func (g *Guard) claim(ctx context.Context, now time.Time) *probe {
 	p := &probe{until: now.Add(g.b.lim.probe)}
 	g.b.probe = p
-	if g.b.wish != nil && g.b.wish.gives {
-		g.b.wish = nil
-	}
 	if !g.b.common.isOpen() || g.share == nil {
 		g.settle(now)
 		return p

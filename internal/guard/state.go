@@ -62,7 +62,8 @@ func (s state) isOpen() bool { return !s.OpenUntil.IsZero() }
 
 // opened is the state after a failure that opens: the first, or that of a probe.
 // The wait lies between half and the whole of First × 2^trips, at most Max; a time
-// the server named is never undercut, neither this one nor an earlier one.
+// the server named is never undercut, neither this one nor an earlier one. A probe
+// that is under way stays so.
 func (s state) opened(now time.Time, f failure, lim limits) state {
 	wait := lim.first
 	for range s.Trips {
@@ -91,7 +92,6 @@ func (s state) extended(f failure) (next state, changed bool) {
 	s.Kind, s.OpenUntil, s.Why = f.kind, f.until, f.why
 	s.Others = s.Others || s.By != f.holder
 	s.By = f.holder
-	s.Prober, s.ProbeUntil = "", time.Time{}
 	return s, true
 }
 
@@ -116,8 +116,8 @@ func (s state) merged(now time.Time, later state) state {
 	if s.OpenUntil.After(out.OpenUntil) {
 		out.OpenUntil, out.Why = s.OpenUntil, s.Why
 	}
-	if out.Prober == "" && s.Prober != later.By {
-		out.Prober, out.ProbeUntil = s.Prober, s.ProbeUntil // another's probe is under way
+	if out.Prober == "" {
+		out.Prober, out.ProbeUntil = s.Prober, s.ProbeUntil // it is under way all the same
 	}
 	return out
 }

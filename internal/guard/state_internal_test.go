@@ -36,7 +36,7 @@ func TestOpened(t *testing.T) {
 			"the probe of another failed",
 			state{Kind: kindAway, OpenUntil: at(-1), Since: at(-9), Trips: 1, By: "b", Prober: "a", ProbeUntil: at(20)},
 			failure{kind: kindAway, holder: "a"},
-			state{Kind: kindAway, OpenUntil: at(2), Since: at(-9), Trips: 2, By: "a", Others: true},
+			state{Kind: kindAway, OpenUntil: at(2), Since: at(-9), Trips: 2, By: "a", Others: true, Prober: "a", ProbeUntil: at(20)},
 		},
 		{
 			"at most Max",
@@ -96,10 +96,6 @@ func TestMerged(t *testing.T) {
 	if got := away.merged(at(0), throttled); got.Prober != "c" || got.Kind != kindThrottled {
 		t.Errorf("another's probe is lost: %+v", got)
 	}
-	away.Prober = "a"
-	if got := away.merged(at(0), throttled); got.Prober != "" {
-		t.Errorf("the probe that failed is under way still: %+v", got)
-	}
 	if got := throttled.merged(at(9), state{Kind: kindAway, OpenUntil: at(11), Since: at(9), Trips: 1, By: "a"}); got.Kind != kindAway {
 		t.Errorf("a time that is over holds still: %+v", got)
 	}
@@ -112,7 +108,8 @@ func TestExtended(t *testing.T) {
 			t.Errorf("until %v: %+v", until, got)
 		}
 	}
-	want := state{Kind: kindThrottled, OpenUntil: at(6), Since: at(0), Trips: 2, By: "b", Others: true, Why: "429"}
+	want := open
+	want.Kind, want.OpenUntil, want.By, want.Others, want.Why = kindThrottled, at(6), "b", true, "429"
 	if got, changed := open.extended(failure{kind: kindThrottled, until: at(6), holder: "b", why: "429"}); !changed || got != want {
 		t.Errorf("extended:\n%+v, want\n%+v", got, want)
 	}

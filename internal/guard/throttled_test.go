@@ -160,6 +160,43 @@ func TestAnswersToWhatWasUnderWay(t *testing.T) {
 	})
 }
 
+// A straggler that hears of a later time while a probe is under way ends neither the
+// probe nor its being the only one; the probe that ends before that time gives way
+// to the next, of any replica.
+func TestAStragglerBesideTheProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replicas := fleet(t, 2, newServer(0, nil), guard.Config{Shared: newMemory()})
+		a, b := replicas[0], replicas[1]
+		straggler, last := begin(t, t.Context(), b.Guard), begin(t, t.Context(), b.Guard)
+		now := time.Now()
+		begin(t, t.Context(), a.Guard)(guard.Answer{Kind: guard.Throttled, Until: now.Add(time.Second)})
+		synctest.Wait()
+		time.Sleep(time.Second)
+		probe := begin(t, t.Context(), b.Guard)
+		synctest.Wait()
+		straggler(guard.Answer{Kind: guard.Throttled, Until: now.Add(2 * time.Second)})
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		for _, r := range replicas {
+			if st := r.Status(); !st.Probing || st.Trips != 1 || !st.Until.Equal(now.Add(2*time.Second)) {
+				t.Errorf("%s: %+v", r.name, st)
+			}
+			r.refused(t)
+		}
+		last(guard.Answer{Kind: guard.Throttled, Until: now.Add(20 * time.Second)})
+		probe(guard.Answer{Kind: guard.Throttled, Until: now.Add(15 * time.Second)})
+		synctest.Wait()
+		time.Sleep(9 * time.Second)
+		for _, r := range replicas {
+			if st := r.Status(); st.Probing || !st.Until.Equal(now.Add(20*time.Second)) {
+				t.Errorf("%s: %+v", r.name, st)
+			}
+		}
+		a.probe(t, guard.Alive)
+		wantOpen(t, false, a, b)
+	})
+}
+
 // The wait doubles up to Max, however many answers say the same at once.
 func TestTheWaitGrowsOncePerProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
