@@ -46,8 +46,8 @@ var wantPaths = []string{
 //	I5  with a grace window nothing is ever lost
 //	I6  no call without a mark that names its value
 //	I7  nothing but its limit cuts off a call
-//	I8  no call is made out of turn, nothing is held while one waits for it, and in
-//	    the end every turn was given back
+//	I8  no call is made out of turn, no lock is held while one waits for it, and in
+//	    the end every turn was used or given back
 func TestNoInterleavingLosesAToken(t *testing.T) {
 	checks, batches := "800", 6
 	if os.Getenv("FINX_TEST_LONG") != "" {

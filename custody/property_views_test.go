@@ -89,7 +89,22 @@ func (v finxView) Refresh(ctx context.Context, token secret.Text) (finx.Tokens, 
 }
 
 // leave is a turn in the context of whoever got it.
-type leave struct{ calls int }
+type leave struct {
+	by    *process
+	calls int
+}
+
+// use counts a call, and ends the turn as far as others are kept waiting by it.
+func (l *leave) use() { l.calls++; l.end(1) }
+
+// end takes back a turn that so many calls were made in.
+func (l *leave) end(calls int) {
+	l.by.w.mu.Lock()
+	defer l.by.w.mu.Unlock()
+	if l.calls == calls {
+		l.by.given--
+	}
+}
 
 type leaveKey struct{}
 
@@ -109,11 +124,8 @@ func (v finxView) AdmitToken(ctx context.Context, exchange bool) (context.Contex
 	v.w.mu.Lock()
 	v.given++
 	v.w.mu.Unlock()
-	return context.WithValue(ctx, leaveKey{}, &leave{}), func() {
-		v.w.mu.Lock()
-		v.given--
-		v.w.mu.Unlock()
-	}, nil
+	turn := &leave{by: v.process}
+	return context.WithValue(ctx, leaveKey{}, turn), func() { turn.end(0) }, nil
 }
 
 // turnWait is the longest that anybody waits for a turn.
@@ -133,7 +145,7 @@ func (v finxView) call(ctx context.Context, what string, value secret.Text, act 
 	}
 	turn, _ := ctx.Value(leaveKey{}).(*leave)
 	if turn != nil {
-		turn.calls++
+		turn.use()
 	}
 	r.admitted = turn != nil && turn.calls <= 2
 	a := v.do(ctx, r)

@@ -79,7 +79,7 @@ type process struct {
 	read   int    // when it last read the record with the lock
 	saw    string // the refresh token that it found
 	adrift bool   // it may do something that no job waits for
-	given  int    // turns that were not given back
+	given  int    // turns that are neither used nor given back
 }
 
 // server is what an operation speaks to.
