@@ -99,56 +99,68 @@ func (w *work) run(ctx context.Context) {
 	stop := w.keepAlive(context.WithoutCancel(ctx), l.Deadline)
 	hctx, cancel := context.WithTimeoutCause(ctx, l.Deadline, ErrDeadline)
 	defer cancel()
-	result := make(chan error, 1)
-	go w.call(hctx, result)
-	late := time.NewTimer(l.Deadline + min(returnGrace, w.heartbeat))
-	defer late.Stop()
-	select {
-	case err := <-result:
+	hung := w.watch(func() {
+		leave(false)
+		w.abandon(ctx, context.Cause(hctx))
+	})
+	returned := false
+	// Also when the handler panics, or ends its goroutine: that is a failed attempt,
+	// not the end of the process, or one bad message would stop every lane in every
+	// replica in turn.
+	defer func() {
+		if !returned {
+			err = w.panicked(ctx, recover())
+		}
 		cause := context.Cause(hctx)
 		stop()
 		l.cfg.Metrics.handled(l.Name, time.Since(w.begun))
+		if hung() {
+			l.log.WarnContext(ctx, "handler returned after its message was given up", "stream", w.d.Stream, "sequence", w.d.Sequence,
+				"succeeded", err == nil, "duration", time.Since(w.begun))
+			return
+		}
 		w.settle(ctx, err, cause)
 		leave(true)
-	case <-late.C:
-		stop()
-		leave(false)
-		w.abandon(ctx, context.Cause(hctx), result)
+	}()
+	err = l.Handle(hctx, w.d)
+	returned = true
+}
+
+// watch calls giveUp when the handler does not return in time. The function it
+// returns is for when the handler has returned, and reports whether that was too
+// late; giveUp has returned then.
+func (w *work) watch(giveUp func()) (late func() bool) {
+	done := make(chan struct{})
+	timer := time.AfterFunc(w.lane.Deadline+min(returnGrace, w.heartbeat), func() {
+		defer close(done)
+		w.lane.status.hang(1)
+		giveUp()
+	})
+	return func() bool {
+		if timer.Stop() {
+			return false
+		}
+		<-done
+		w.lane.status.hang(-1)
+		return true
 	}
 }
 
 // abandon settles a delivery whose handler does not return. The handler keeps its
 // slot: it may be at work on anything, and as many more of it would be no remedy.
-func (w *work) abandon(ctx context.Context, cause error, result <-chan error) {
-	l := w.lane
-	l.status.hang(1)
-	defer l.status.hang(-1)
-	l.log.ErrorContext(ctx, "handler does not return, its message is given up", "stream", w.d.Stream, "sequence", w.d.Sequence)
+func (w *work) abandon(ctx context.Context, cause error) {
+	w.lane.log.ErrorContext(ctx, "handler does not return, its message is given up", "stream", w.d.Stream, "sequence", w.d.Sequence)
 	w.settle(ctx, errHung, cause)
-	err := <-result
-	l.cfg.Metrics.handled(l.Name, time.Since(w.begun))
-	l.log.WarnContext(ctx, "handler returned after its message was given up", "stream", w.d.Stream, "sequence", w.d.Sequence,
-		"succeeded", err == nil, "duration", time.Since(w.begun))
 }
 
-// call runs the handler and sends what it returned. A panic is a failed attempt,
-// not the end of the process: one bad message must not stop every lane in every
-// replica in turn.
-func (w *work) call(ctx context.Context, result chan<- error) {
-	var err error
-	returned := false
-	defer func() {
-		if !returned {
-			p := recover() // nil when the handler ended its goroutine
-			err = panicError(p)
-			w.lane.cfg.Metrics.panicked(w.lane.Name)
-			w.lane.log.ErrorContext(ctx, "handler panicked", "stream", w.d.Stream, "sequence", w.d.Sequence,
-				"error", err, "stack", string(debug.Stack()))
-		}
-		result <- err
-	}()
-	err = w.lane.Handle(ctx, w.d)
-	returned = true
+// panicked makes an error of what a handler panicked with: nil when it ended its
+// goroutine.
+func (w *work) panicked(ctx context.Context, p any) error {
+	err := panicError(p)
+	w.lane.cfg.Metrics.panicked(w.lane.Name)
+	w.lane.log.ErrorContext(ctx, "handler panicked", "stream", w.d.Stream, "sequence", w.d.Sequence,
+		"error", err, "stack", string(debug.Stack()))
+	return err
 }
 
 // panicError names what a handler panicked with. Only the runtime's own texts are
