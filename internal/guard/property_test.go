@@ -44,20 +44,20 @@ type witness struct {
 	until  time.Time // the latest that was named
 	toldAt time.Time
 	wrong  []string
-	probes int // under way
+	probes map[time.Time]int // under way, by episode: one of an earlier one is no probe any more
 }
 
 // call answers one call as the phase is in which it ends.
-func (w *witness) call(open bool) guard.Answer {
+func (w *witness) call(probes bool, episode time.Time) guard.Answer {
 	w.mu.Lock()
 	at := time.Now()
 	// In the moment in which somebody is told, others may go out still.
 	if at.After(w.toldAt) && at.Before(w.until) {
 		w.wrong = append(w.wrong, fmt.Sprintf("a call went out %v too early", w.until.Sub(at)))
 	}
-	if open {
-		if w.probes++; w.probes > 1 {
-			w.wrong = append(w.wrong, fmt.Sprintf("%d probes at once", w.probes))
+	if probes {
+		if w.probes[episode]++; w.probes[episode] > 1 {
+			w.wrong = append(w.wrong, fmt.Sprintf("%d probes at once", w.probes[episode]))
 		}
 	}
 	takes := w.now.takes
@@ -65,8 +65,8 @@ func (w *witness) call(open bool) guard.Answer {
 	time.Sleep(takes)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if open {
-		w.probes--
+	if probes {
+		w.probes[episode]--
 	}
 	a := guard.Answer{Kind: w.now.kind, Why: "as drawn"}
 	if a.Kind == guard.Throttled && w.now.named > 0 {
@@ -107,7 +107,7 @@ func live(t *testing.T, replicas int, phases []phase) []string {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var (
-		witnesses = []*witness{{now: phase{kind: guard.Alive}}}
+		witnesses = []*witness{{now: phase{kind: guard.Alive}, probes: map[time.Time]int{}}}
 		store     = newMemory()
 		all       []*guard.Guard
 		wg        sync.WaitGroup
@@ -124,7 +124,7 @@ func live(t *testing.T, replicas int, phases []phase) []string {
 		all = append(all, g)
 		w := witnesses[len(witnesses)-1]
 		if i > 0 && !together {
-			w = &witness{now: w.now}
+			w = &witness{now: w.now, probes: map[time.Time]int{}}
 			witnesses = append(witnesses, w)
 		}
 		wg.Go(func() { g.Run(ctx) })
@@ -173,7 +173,7 @@ func callUntil(ctx context.Context, g *guard.Guard, w *witness, overruled func()
 		}
 		after := g.Status()
 		probes := before.Open && after.Open && before.Since.Equal(after.Since)
-		end(w.call(probes && !overruled()))
+		end(w.call(probes && !overruled(), before.Since))
 		sleep(ctx, 2*time.Second)
 	}
 }
