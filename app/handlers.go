@@ -37,6 +37,7 @@ func (p *process) joinHandlers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.health.checks = append(p.health.checks, check{"connections", records.Check})
 	bank, err := p.bank()
 	if err != nil {
 		return err
@@ -159,7 +160,8 @@ func (p *process) publisher() (*publisher.Publisher, error) {
 	return publisher.New(publisher.Config{
 		JS: p.js, Codec: p.codec, PerConnection: p.Settings.Subjects.PerConnection,
 		EventsStream: names.Events, RequestsStream: names.Syncs, TimersStream: names.Timers,
-		Timeout: p.Settings.Handling.PublishTimeout, Logger: p.Logger, Metrics: publisher.NewMetrics(p.reg),
+		Timeout: p.Settings.Handling.PublishTimeout, Observe: p.guards.nats.Observe,
+		Logger: p.Logger, Metrics: publisher.NewMetrics(p.reg),
 	})
 }
 

@@ -105,7 +105,7 @@ func classify(err error) (reason, string) {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return reasonOversize, ""
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
-		return reasonNoStream, "no stream takes it (missing, or electing a leader)"
+		return reasonNoStream, "no stream takes it (a leader is being elected; or it is missing: run `finx-connector streams apply`)"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, nats.ErrTimeout):
 		return reasonTimeout, ""
 	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrReconnectBufExceeded),
