@@ -116,3 +116,17 @@ func (s *Server) Restart() {
 		s.t.Fatal("natstest: restarting a server: not ready in time")
 	}
 }
+
+// Reload changes the options of the running server, as a reload of its
+// configuration does: accounts and permissions, for those connected too. A later
+// Restart keeps the change.
+func (s *Server) Reload(opts ...Option) {
+	s.t.Helper()
+	for _, opt := range opts {
+		opt(&s.opts)
+	}
+	now := s.opts
+	if err := s.srv.ReloadOptions(&now); err != nil {
+		s.t.Fatalf("natstest: reloading a server: %v", err)
+	}
+}
