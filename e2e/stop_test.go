@@ -102,11 +102,18 @@ func TestReadinessSaysWhy(t *testing.T) {
 // happens: a restart would bring no dependency back.
 func (r *rig) ready(p *process, want int, parts ...string) {
 	r.t.Helper()
+	var said string
+	defer func() {
+		if r.t.Failed() {
+			r.t.Logf("/readyz said last: %s", said)
+		}
+	}()
 	natstest.Eventually(r.t, within, func() bool {
 		if status, _, err := get(r.t, p.addr, "/healthz"); err != nil || status != http.StatusOK {
 			r.t.Fatalf("/healthz: %d, %v", status, err)
 		}
 		status, body, err := get(r.t, p.addr, "/readyz")
+		said = body
 		if err != nil || status != want {
 			return false
 		}
