@@ -95,6 +95,7 @@ func TestWrongUsage(t *testing.T) {
 		"no rounds":           {"-rounds", "0"},
 		"too many":            {"-transactions", "2000000"},
 		"slots":               {"-slots", "1"},
+		"all for callbacks":   {"-slots", "8", "-callback-slots", "8"},
 		"latency":             {"-latency", "soon"},
 		"unknown side":        {"-sides", "ours,theirs"},
 		"a side twice":        {"-sides", "ours,ours"},

@@ -17,6 +17,7 @@ type config struct {
 	transactions int
 	page         int
 	slots        []int
+	forCallbacks int // of the slots
 	latencies    []time.Duration
 	sides        []side
 	only         string
@@ -55,6 +56,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	fs.IntVar(&c.transactions, "transactions", 200_000, "transactions of the account that is streamed; up to 1000000")
 	fs.IntVar(&c.page, "page", 1000, "transactions in a page of it")
 	fs.StringVar(&slots, "slots", "16", "comma list: callbacks under way at once")
+	fs.IntVar(&c.forCallbacks, "callback-slots", 0, "how many of -slots are for callbacks, the rest being for fetches; 0 is a quarter, as of the calls of finX")
 	fs.StringVar(&latencies, "latency", "0,50ms", "comma list: how long finX takes for a call")
 	fs.StringVar(&sides, "sides", "ours,bare,same", "comma list of who is measured")
 	fs.StringVar(&c.only, "only", "", "callbacks or streaming; empty is both")
@@ -115,10 +117,18 @@ func (c *config) check(rest []string, slots, latencies, sides string) error {
 			return fmt.Errorf("-%s: one of %s", w.name, strings.Join(w.allowed, ", "))
 		}
 	}
+	return c.lists(slots, latencies, sides)
+}
+
+// lists reads the flags that have several values.
+func (c *config) lists(slots, latencies, sides string) error {
 	for text := range strings.SplitSeq(slots, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 4 || n > 1024 {
 			return fmt.Errorf("-slots: 4 to 1024, not %q", text)
+		}
+		if c.forCallbacks < 0 || c.forCallbacks >= n {
+			return fmt.Errorf("-callback-slots: fewer than the %d of -slots", n)
 		}
 		c.slots = append(c.slots, n)
 	}

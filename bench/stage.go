@@ -66,7 +66,10 @@ func (h *harness) openStage(ctx context.Context, s scenario, data *recording) (*
 	if err != nil {
 		return st, err
 	}
-	ourCallbacks := max(1, s.Slots/finXCalls) // one call of four is a callback's, three are a fetch's
+	forCallbacks := h.cfg.forCallbacks
+	if forCallbacks == 0 {
+		forCallbacks = max(1, s.Slots/finXCalls) // one call of four is a callback's, three are a fetch's
+	}
 	st.env = map[string]string{
 		"NATS_URL": url, "LISTEN_ADDR": listen,
 		"FINX_BASE_URL": finxURL, "FINX_CLIENT_ID": clientID, "FINX_CLIENT_SECRET": clientSecret,
@@ -74,7 +77,7 @@ func (h *harness) openStage(ctx context.Context, s scenario, data *recording) (*
 		"ESCROW_KEY": base64.StdEncoding.EncodeToString(make([]byte, 32)), // sealed here: Transit would be a call now and then
 
 		"PAGE_SIZE":            strconv.Itoa(s.Page),
-		"CALLBACK_CONCURRENCY": strconv.Itoa(ourCallbacks), "SYNC_CONCURRENCY": strconv.Itoa(s.Slots - ourCallbacks),
+		"CALLBACK_CONCURRENCY": strconv.Itoa(forCallbacks), "SYNC_CONCURRENCY": strconv.Itoa(s.Slots - forCallbacks),
 	}
 	return st, st.openBroker(ctx)
 }

@@ -28,7 +28,7 @@ const wireCallbacks = 100
 func (h *harness) wire(ctx context.Context) ([]wireRow, error) {
 	h.sayf("counting calls")
 	quiet := *h
-	quiet.cfg.vault, quiet.cfg.profile = vaultStub, "" // whose calls can be counted
+	quiet.cfg.vault, quiet.cfg.profile, quiet.cfg.forCallbacks = vaultStub, "", 0 // the stub's calls can be counted
 	rows := map[[2]string]*wireRow{}
 	for _, who := range h.cfg.sides {
 		counts, err := quiet.count(ctx, who)
