@@ -26,7 +26,7 @@ type balance struct {
 
 // add adds the ledger up. open says of an input that nothing came of whether the
 // broker still holds it; nil: nothing is held any more.
-func (l *ledger) add(open func(input) bool) balance {
+func (l *ledger) add(open func(input) bool) *balance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	inputs, outputs := l.sorted()
@@ -34,7 +34,7 @@ func (l *ledger) add(open func(input) bool) balance {
 	for _, o := range outputs {
 		ends[o.key()] = append(ends[o.key()], o)
 	}
-	b := balance{problems: slices.Clone(l.faults)}
+	b := &balance{problems: slices.Clone(l.faults)}
 	rows := map[kind]*ledgerLine{}
 	table := rules()
 	for _, r := range table {
@@ -45,11 +45,11 @@ func (l *ledger) add(open func(input) bool) balance {
 		if !table[i].silent { // a duplicate has the state of its original, which answers for it
 			explained[in.key] = true
 		}
-		l.settle(&b, rows[in.kind], table[i], in, ends[in.key], open)
+		l.settle(b, rows[in.kind], table[i], in, ends[in.key], open)
 	}
 	for _, o := range outputs {
 		if !explained[o.key()] && !isNoEnd(o) {
-			b.problem("%s: %s (%s) follows from no input", o.typ, o.says(), o.key())
+			b.problemf("%s: %s (%s) follows from no input", o.typ, o.says(), o.key())
 		}
 	}
 	for _, r := range table {
@@ -63,7 +63,7 @@ func isNoEnd(o fact) bool {
 	return o.typ == events.TypeConnectionExpiring || o.typ == events.TypeTransactionsFetched
 }
 
-func (b *balance) problem(format string, args ...any) {
+func (b *balance) problemf(format string, args ...any) {
 	b.problems = append(b.problems, fmt.Sprintf(format, args...))
 }
 
@@ -76,7 +76,7 @@ func (l *ledger) settle(b *balance, row *ledgerLine, r rule, in input, ends []fa
 	case buried:
 		row.letters++
 		if want := cmp.Or(in.letter, r.letter); letter.class != string(want) {
-			b.problem("%s: %s is a dead letter of class %s: %s", in.kind, in.name(), letter.class, letter.text)
+			b.problemf("%s: %s is a dead letter of class %s: %s", in.kind, in.name(), letter.class, letter.text)
 		}
 	case r.silent:
 		if open != nil && open(in) {
@@ -90,7 +90,7 @@ func (l *ledger) settle(b *balance, row *ledgerLine, r rule, in input, ends []fa
 		row.silent++ // a timer of a connection that ended is no news to anybody
 	case len(ends) == 0:
 		row.missing++
-		b.problem("%s: nothing came of %s", in.kind, in.name())
+		b.problemf("%s: nothing came of %s", in.kind, in.name())
 	default:
 		row.outputs++
 		l.judge(b, row, r, in, ends)
@@ -101,18 +101,19 @@ func (l *ledger) settle(b *balance, row *ledgerLine, r rule, in input, ends []fa
 // come to.
 func (l *ledger) judge(b *balance, row *ledgerLine, r rule, in input, ends []fact) {
 	row.said[ends[0].says()]++
-	if l.revoked[in.conn] && len(ends) == 2 && ends[0].says() == "completed" && slices.Contains(r.ended, ends[1].says()) {
-		// The process ended between telling and noting it, the user took the access
-		// away, and the second run of the same fetch could only find that out.
-		row.said["(and then no access any more)"]++
+	if l.revoked[in.conn] && len(ends) == 2 && (ends[0].says() == "completed") != (ends[1].says() == "completed") &&
+		(slices.Contains(r.ended, ends[0].says()) || slices.Contains(r.ended, ends[1].says())) {
+		// The process ended between telling and noting it, and the user took the access
+		// away, or gave it again, before the second run of the same fetch.
+		row.said["(and then the other of the two)"]++
 		return
 	}
 	if len(ends) > 1 {
-		b.problem("%s: %s came to %d ends: %s", in.kind, in.name(), len(ends), strings.Join(words(ends), ", "))
+		b.problemf("%s: %s came to %d ends: %s", in.kind, in.name(), len(ends), strings.Join(words(ends), ", "))
 	}
 	for _, o := range ends {
 		if !slices.Contains(r.ends, o.says()) && !(l.revoked[in.conn] && slices.Contains(r.ended, o.says())) {
-			b.problem("%s: %s came to this: %s", in.kind, in.name(), o.says())
+			b.problemf("%s: %s came to this: %s; %s", in.kind, in.name(), o.says(), o.detail)
 		}
 	}
 }
@@ -137,7 +138,7 @@ func (in input) name() string {
 }
 
 // unfinished counts inputs that nothing came of yet, other than timers'.
-func (b balance) unfinished() (n int) {
+func (b *balance) unfinished() (n int) {
 	for _, row := range b.lines {
 		if row.kind != aTimerSync {
 			n += row.missing + row.open
@@ -146,7 +147,7 @@ func (b balance) unfinished() (n int) {
 	return n
 }
 
-func (b balance) String() string {
+func (b *balance) String() string {
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(w, "inputs\toutputs\tsilent\tdead letters\topen\tmissing\t\tkind\t") // a Builder takes everything

@@ -41,14 +41,14 @@ func (s *soak) bankBook(b *soakBooks) {
 			fetches++
 			n, err := s.compare(id, bearer, known)
 			if err != nil {
-				b.problem("fetch %s of %s: %v", id, user, err)
+				b.problemf("fetch %s of %s: %v", id, user, err)
 				continue
 			}
 			whole++
 			transactions += n
 		}
 	}
-	b.line("bank: %d transactions in completed fetches", transactions)
+	b.linef("bank: %d transactions in completed fetches", transactions)
 	b.equal("completed fetches that are byte for byte what finX serves", whole, fetches)
 }
 

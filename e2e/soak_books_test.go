@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -26,7 +27,7 @@ type soakBooks struct {
 
 func (b *soakBooks) String() string { return strings.Join(b.lines, "\n") }
 
-func (b *soakBooks) line(format string, args ...any) {
+func (b *soakBooks) linef(format string, args ...any) {
 	b.lines = append(b.lines, fmt.Sprintf(format, args...))
 }
 
@@ -37,10 +38,10 @@ func (b *soakBooks) equal(what string, got, want int) {
 		mark = "≠"
 		b.problems = append(b.problems, fmt.Sprintf("%s: %d, want %d", what, got, want))
 	}
-	b.line("  %6d %s %-6d %s", got, mark, want, what)
+	b.linef("  %6d %s %-6d %s", got, mark, want, what)
 }
 
-func (b *soakBooks) problem(format string, args ...any) {
+func (b *soakBooks) problemf(format string, args ...any) {
 	b.problems = append(b.problems, fmt.Sprintf(format, args...))
 }
 
@@ -59,7 +60,7 @@ func (s *soak) books() *soakBooks {
 // sandboxBook returns how many token answers finX gave that were new.
 func (s *soak) sandboxBook(b *soakBooks) (answers int) {
 	stats := s.sandbox.Stats()
-	b.line("finX: %d links, %d codes issued, %d exchanged, %d rotations, %d answers given again in grace",
+	b.linef("finX: %d links, %d codes issued, %d exchanged, %d rotations, %d answers given again in grace",
 		stats.LinksCreated, stats.CodesIssued, stats.CodesExchanged, stats.Rotations, stats.GraceAnswers)
 	b.equal("codes exchanged and withheld on purpose, of those issued", stats.CodesExchanged+int(s.withheld.Load()), stats.CodesIssued)
 	b.equal("codes exchanged, for connection.established", stats.CodesExchanged, s.ledger.count(events.TypeConnectionEstablished))
@@ -92,7 +93,7 @@ func (s *soak) vaultBook(b *soakBooks, answers int) {
 	for _, id := range ids {
 		status, answer, err := s.vault.Try(s.t.Context(), s.vault.Token, http.MethodGet, s.mount+"/data/finx/connections/"+id, nil)
 		if err != nil || status != http.StatusOK {
-			b.problem("Vault: the secret of connection %s: status %d, %v", id, status, err)
+			b.problemf("Vault: the secret of connection %s: status %d, %v", id, status, err)
 			continue
 		}
 		var kept struct {
@@ -103,21 +104,21 @@ func (s *soak) vaultBook(b *soakBooks, answers int) {
 			} `json:"data"`
 		}
 		if err := json.Unmarshal(marshal(answer["data"]), &kept); err != nil {
-			b.problem("Vault: the secret of connection %s: %v", id, err)
+			b.problemf("Vault: the secret of connection %s: %v", id, err)
 			continue
 		}
 		rotations += kept.Data.Rotation
 		if kept.Data.Pending != nil {
 			open++
-			b.problem("Vault: the journal of connection %s is open", id)
+			b.problemf("Vault: the journal of connection %s is open", id)
 		}
 		if s.isNewest(kept.Data.RefreshToken) {
 			newest++
 		} else {
-			b.problem("Vault: the refresh token of connection %s is not finX's newest", id)
+			b.problemf("Vault: the refresh token of connection %s is not finX's newest", id)
 		}
 	}
-	b.line("Vault: %d secrets of established connections", len(ids))
+	b.linef("Vault: %d secrets of established connections", len(ids))
 	b.equal("refresh tokens that are finX's newest", newest, len(ids))
 	b.equal("rotations in Vault, for new answers of finX", rotations, answers)
 	b.equal("journals open", open, 0)
@@ -180,29 +181,21 @@ func (s *soak) brokerBook(b *soakBooks) {
 		copies += n
 	}
 	s.ledger.mu.Unlock()
-	b.line("brokers: %d messages stored once more under the id they had; %d parts of no completed fetch", copies, s.shelf.left())
+	b.linef("brokers: %d messages stored once more under the id they had; %d parts of no completed fetch", copies, s.shelf.left())
 	for _, durable := range []string{streams.DurableConnects, streams.DurableCallbacks} {
 		info := s.consumer(durable)
 		b.equal(durable+": not delivered, or not settled", int(info.NumPending)+info.NumAckPending, 0)
 	}
 	for _, durable := range []string{streams.DurableSyncs, streams.DurableDue} {
 		info := s.consumer(durable)
-		b.line("  %6d          %s: not delivered, or not settled", int(info.NumPending)+info.NumAckPending, durable)
+		b.linef("  %6d          %s: not delivered, or not settled", int(info.NumPending)+info.NumAckPending, durable)
 	}
 	s.timerBook(b)
-	kv, err := s.js.KeyValue(s.t.Context(), "finx_connections")
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	standing, ids := 0, s.established()
 	for _, id := range ids {
-		entry, err := kv.Get(s.t.Context(), "connection."+id)
-		var rec connection.Record
-		if err == nil {
-			err = json.Unmarshal(entry.Value(), &rec)
-		}
+		rec, err := s.record(id)
 		if err != nil || rec.State != connection.Established {
-			b.problem("the record of connection %s, which is established, says %s, %v", id, rec.State, err)
+			b.problemf("the record of connection %s, which is established, says %s, %v", id, rec.State, err)
 			continue
 		}
 		standing++
@@ -212,25 +205,56 @@ func (s *soak) brokerBook(b *soakBooks) {
 }
 
 // timerBook looks whether the chain of any connection has ended: each must have
-// its next fetch set, or under way.
+// its next fetch set, or due, or under way.
 func (s *soak) timerBook(b *soakBooks) {
-	timers, under := s.timers(), s.consumer(streams.DurableDue)
-	underWay := int(under.NumPending) + under.NumAckPending
-	syncs := s.consumer(streams.DurableSyncs)
-	underWay += int(syncs.NumPending) + syncs.NumAckPending
 	var without []string
-	for _, id := range s.established() {
-		if timers[events.SubjectTimerSync+"."+id] == 0 {
-			without = append(without, id)
+	underWay, deadline := 0, time.Now().Add(timersWithin)
+	for {
+		timers := s.timers()
+		without, underWay = nil, 0
+		for _, durable := range []string{streams.DurableDue, streams.DurableSyncs} {
+			info := s.consumer(durable)
+			underWay += int(info.NumPending) + info.NumAckPending
 		}
-		if timers[events.SubjectTimerKeepAlive+"."+id] == 0 {
-			b.problem("connection %s has no keep-alive timer", id)
+		for _, id := range s.established() {
+			if timers[events.SubjectTimerSync+"."+id] == 0 {
+				without = append(without, id)
+			}
+			if timers[events.SubjectTimerKeepAlive+"."+id] == 0 {
+				b.problemf("connection %s has no keep-alive timer", id)
+			}
 		}
+		if len(without) <= underWay || time.Now().After(deadline) {
+			break
+		}
+		wait(s.t.Context(), time.Second) // a timer that fires is on no subject for a moment
 	}
-	b.line("  %6d          connections whose next fetch is not set, %d are due or under way", len(without), underWay)
-	if len(without) > underWay {
-		b.problem("%d connections have no next fetch, and %d are under way: %s", len(without), underWay, without[0])
+	b.linef("  %6d          connections whose next fetch is not set, %d are due or under way", len(without), underWay)
+	if len(without) <= underWay {
+		return
 	}
+	b.problemf("%d connections have no next fetch, and %d are under way", len(without), underWay)
+	for _, id := range without[:min(len(without), 10)] {
+		rec, err := s.record(id)
+		b.problemf("connection %s: next fetch at %s, now %s, open fetch %v, last %+v, %v",
+			id, rec.NextFetchAt.Format(time.RFC3339Nano), time.Now().UTC().Format(time.RFC3339Nano), rec.Fetch, rec.LastFetch, err)
+	}
+}
+
+// timersWithin is how long the brokers may take to move a timer that is due.
+const timersWithin = 10 * time.Second
+
+// record reads what is known of a connection.
+func (s *soak) record(id string) (rec connection.Record, err error) {
+	kv, err := s.js.KeyValue(s.t.Context(), "finx_connections")
+	if err != nil {
+		return rec, err
+	}
+	entry, err := kv.Get(s.t.Context(), "connection."+id)
+	if err != nil {
+		return rec, err
+	}
+	return rec, json.Unmarshal(entry.Value(), &rec)
 }
 
 // timers counts messages by subject.
@@ -259,5 +283,5 @@ func (s *soak) copiesBook(b *soakBooks) {
 				!slices.ContainsFunc(cluster.Replicas, func(p *jetstream.PeerInfo) bool { return !p.Current || p.Offline })
 		}, "three copies of "+name)
 	}
-	b.line("  every stream has three current copies")
+	b.linef("  every stream has three current copies")
 }

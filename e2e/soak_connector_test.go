@@ -156,7 +156,7 @@ func metric(body, name string) float64 {
 // ask is get for goroutines that must not end a test.
 func ask(addr, path string) (status int, body string, err error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + addr + path) //nolint:noctx // the client has a time-out, and the test may be over
+	resp, err := client.Get("http://" + addr + path)
 	if err != nil {
 		return 0, "", err
 	}
@@ -190,13 +190,13 @@ func (r *replica) startAfter(limit time.Duration) {
 	select {
 	case <-exited:
 	case <-timer.C:
-		r.problem("still there %s after SIGTERM", limit)
+		r.problemf("still there %s after SIGTERM", limit)
 		r.kill()
 	}
 	r.start()
 }
 
-func (r *replica) problem(format string, args ...any) {
+func (r *replica) problemf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.problems = append(r.problems, r.name+": "+fmt.Sprintf(format, args...))

@@ -82,8 +82,8 @@ type input struct {
 
 // fact is what the connector said, each event once.
 type fact struct {
-	id, typ, cause, state, conn, user, reason string
-	at                                        time.Time
+	id, typ, cause, state, conn, user, reason, detail string
+	at                                                time.Time
 }
 
 // says is the output in a word, as the rules name it.

@@ -113,7 +113,7 @@ func (s *soak) takeEvent(m events.Message) {
 		s.shelf.complete(parsed, p)
 	}
 	s.ledger.say(fact{
-		id: parsed.ID, typ: parsed.Type, cause: parsed.CausationID, state: p.State, conn: parsed.ConnectionID, user: p.User, reason: p.Reason, at: m.Time,
+		id: parsed.ID, typ: parsed.Type, cause: parsed.CausationID, state: p.State, conn: parsed.ConnectionID, user: p.User, reason: p.Reason, detail: p.Detail, at: m.Time,
 	}, p.Location)
 }
 

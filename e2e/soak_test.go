@@ -26,15 +26,16 @@ type soak struct {
 	readers  []*reader
 	seed     uint64
 	length   time.Duration
-	longest  time.Duration // that one trouble lasts
-	perSec   float64       // users that come
+	pace     pace    // of the troubles
+	perSec   float64 // users that come
 	guests   sync.WaitGroup
 	arrived  int
 	withheld atomic.Int64 // codes that finX issued and nobody ever sends
 }
 
-// settling is how long everything may take to come to its end after the troubles.
-const settling = 3 * time.Minute
+// settling is how long nothing may come to its end after the troubles while
+// something is left to do.
+const settling = 90 * time.Second
 
 // TestSoak runs for 12 s, or for as long as FINX_SOAK says (make soak FOR=10m).
 // FINX_SOAK_SEED makes the choices of another run again, FINX_SOAK_RATE sets how
@@ -58,7 +59,7 @@ func TestSoak(t *testing.T) {
 
 func newSoak(t *testing.T) *soak {
 	t.Helper()
-	s := &soak{ledger: newLedger(), seed: rand.Uint64(), length: 12 * time.Second, longest: 3 * time.Second, perSec: 6}
+	s := &soak{ledger: newLedger(), seed: rand.Uint64(), length: 12 * time.Second, pace: pace{3 * time.Second, 1500 * time.Millisecond}, perSec: 6}
 	setting := func(name string, set func(value string) error) {
 		if value := os.Getenv(name); value != "" {
 			if err := set(value); err != nil {
@@ -68,7 +69,7 @@ func newSoak(t *testing.T) *soak {
 	}
 	setting("FINX_SOAK", func(value string) (err error) {
 		s.length, err = time.ParseDuration(value)
-		s.perSec, s.longest = 20, 8*time.Second
+		s.perSec, s.pace = 20, pace{8 * time.Second, 8 * time.Second}
 		return err
 	})
 	setting("FINX_SOAK_SEED", func(value string) (err error) { s.seed, err = strconv.ParseUint(value, 10, 64); return err })
@@ -142,7 +143,7 @@ func (s *soak) disturb() {
 		do func()
 	}
 	var agenda []moment
-	for _, p := range plan(diceOf(s.seed), s.length, s.longest) {
+	for _, p := range plan(diceOf(s.seed), s.length, s.pace) {
 		var end func()
 		agenda = append(agenda, moment{p.at, func() {
 			s.t.Logf("%6.1f s  %s for %s", p.at.Seconds(), p.name, p.length.Round(100*time.Millisecond))
@@ -160,24 +161,27 @@ func (s *soak) disturb() {
 // settle waits until every input from outside has come to its end.
 func (s *soak) settle() {
 	s.t.Helper()
-	done := make(chan struct{})
+	gone := make(chan struct{})
 	go func() {
 		s.guests.Wait()
-		close(done)
+		close(gone)
 	}()
-	limit := time.Now().Add(settling + s.length/4)
-	for time.Now().Before(limit) {
+	left, since := -1, time.Now()
+	for time.Since(since) < settling {
 		wait(s.t.Context(), 300*time.Millisecond)
-		select {
-		case <-done:
-		default:
-			continue
+		now := s.ledger.add(nil).unfinished()
+		if now != left {
+			left, since = now, time.Now()
 		}
-		if s.ledger.add(nil).unfinished() == 0 && s.quiet(streams.DurableConnects, streams.DurableCallbacks) {
-			return
+		select {
+		case <-gone:
+			if now == 0 && s.quiet(streams.DurableConnects, streams.DurableCallbacks) {
+				return
+			}
+		default:
 		}
 	}
-	s.t.Errorf("not everything has come to an end %s after the load", settling+s.length/4)
+	s.t.Errorf("nothing has come to an end for %s, and %d inputs have none", settling, left)
 }
 
 // stopAll asks both connectors to stop, now that they are at rest.
@@ -186,7 +190,7 @@ func (s *soak) stopAll() {
 	for _, r := range s.replicas {
 		both.Go(func() {
 			if !r.stop(drainWithin) {
-				r.problem("still there %s after SIGTERM", drainWithin)
+				r.problemf("still there %s after SIGTERM", drainWithin)
 			}
 		})
 	}
@@ -200,7 +204,7 @@ func (s *soak) report(loaded, settled time.Duration) {
 	figures := s.figures(loaded, settled)
 	books := s.books()
 	b := s.ledger.add(s.held())
-	problems := append(b.problems, books.problems...)
+	problems := slices.Concat(b.problems, books.problems)
 	for _, r := range s.replicas {
 		problems = append(problems, r.found()...)
 	}
@@ -219,7 +223,7 @@ func (s *soak) report(loaded, settled time.Duration) {
 }
 
 func logTail(name string, most int) string {
-	raw, err := os.ReadFile(name) //nolint:gosec // our own log
+	raw, err := os.ReadFile(name)
 	if err != nil {
 		return err.Error()
 	}

@@ -28,17 +28,20 @@ type planned struct {
 	at, length time.Duration
 }
 
+// pace is how long troubles last, and how soon one follows another, at most.
+type pace struct{ longest, pause time.Duration }
+
 // plan draws the troubles of a soak: each once before any comes again, several
 // at the same time, and none at the end.
-func plan(dice *rand.Rand, total, longest time.Duration) (out []planned) {
+func plan(dice *rand.Rand, total time.Duration, p pace) (out []planned) {
 	busy := map[string]time.Duration{}
 	var deck []trouble
-	for at := time.Second; ; at += 300*time.Millisecond + rand1(dice, longest*2/3) {
+	for at := time.Second; ; at += 300*time.Millisecond + upTo(dice, p.pause) {
 		if len(deck) == 0 {
 			deck = troubles(dice)
 			dice.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		}
-		length := 200*time.Millisecond + rand1(dice, longest)
+		length := 200*time.Millisecond + upTo(dice, p.longest)
 		if at+length > total-time.Second {
 			return out
 		}

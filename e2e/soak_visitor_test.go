@@ -19,7 +19,7 @@ import (
 // visitor is one user, and whoever publishes for them.
 type visitor struct {
 	*soak
-	ctx  context.Context //nolint:containedctx // a visitor is one goroutine, and ends with it
+	ctx  context.Context
 	dice *rand.Rand
 	user string
 }
@@ -110,9 +110,9 @@ func marshal(v any) []byte {
 }
 
 // pause is the time that people take.
-func (g *visitor) pause(most time.Duration) { wait(g.ctx, rand1(g.dice, most)) }
+func (g *visitor) pause(most time.Duration) { wait(g.ctx, upTo(g.dice, most)) }
 
-func rand1(dice *rand.Rand, most time.Duration) time.Duration {
+func upTo(dice *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(dice.Int64N(int64(most)))
 }
 

@@ -26,7 +26,7 @@ func TestAWireIsCutAndMended(t *testing.T) {
 	client := &http.Client{Timeout: 300 * time.Millisecond}
 	t.Cleanup(client.CloseIdleConnections)
 	get := func() error {
-		resp, err := client.Get("http://" + w.addr()) //nolint:noctx // the client has a time-out
+		resp, err := client.Get("http://" + w.addr())
 		if err != nil {
 			return err
 		}

@@ -57,9 +57,8 @@ func newWorld(t testing.TB, interval time.Duration, seed uint64) *world {
 	}
 	w.sandbox, w.base = finxtest.Start(t, finxtest.Options{
 		ClientID: clientID, ClientSecret: clientSecret, Seed: seed,
-		// A grace window, so that no lost answer has to cost a token; and access
-		// tokens so short that nearly every fetch has to rotate.
-		Grace: 24 * time.Hour, CodeGrace: 24 * time.Hour, AccessLifetime: 12 * time.Second,
+		// A grace window, so that no lost answer has to cost a token.
+		Grace: 24 * time.Hour, CodeGrace: 24 * time.Hour, AccessLifetime: accessLifetime,
 		Shape: finxtest.Shape{Accounts: 2, Transactions: 40, Pending: 1},
 	})
 	w.vault = vaulttest.StartOwn(t, "inmem")
@@ -82,6 +81,13 @@ func newWorld(t testing.TB, interval time.Duration, seed uint64) *world {
 	return w
 }
 
+// An access token lives longer than it may take until a lost answer is asked for
+// again, but counts as old soon, so that most fetches rotate.
+const (
+	accessLifetime = 30 * time.Minute
+	accessOldAfter = 10 * time.Second
+)
+
 // soakEnv has times that make the wait for a dead process or a dependency short.
 func soakEnv(interval time.Duration) map[string]string {
 	return map[string]string{
@@ -90,7 +96,7 @@ func soakEnv(interval time.Duration) map[string]string {
 		"PAGE_SIZE": fmt.Sprint(soakPage), "CHUNK_BYTES": fmt.Sprint(soakChunk),
 		"ACK_WAIT": "4s", "CLOCK_SKEW": "1s", "RETRY_DELAY_MAX": "2s", "BREAKER_WAIT_MAX": "2s", "DRAIN_TIMEOUT": "15s",
 		"FINX_TIMEOUT_TOKEN": "3s", "FINX_TIMEOUT_LINK": "3s", "FINX_TIMEOUT_ACCOUNTS": "3s", "FINX_TIMEOUT_PAGE": "3s",
-		"FINX_RETRY_BUDGET": "2s", "FINX_THROTTLE_DEFAULT": "1s", "FINX_REFRESH_SKEW": "2s",
+		"FINX_RETRY_BUDGET": "2s", "FINX_THROTTLE_DEFAULT": "1s", "FINX_REFRESH_SKEW": (accessLifetime - accessOldAfter).String(),
 	}
 }
 
