@@ -50,7 +50,7 @@ test-long: test-deps ## the tests that take minutes as well
 
 .PHONY: soak
 soak: PKG = ./e2e
-soak: test-deps ## mixed load and random troubles FOR=5m, then a ledger that must balance; SEED= repeats, RATE= users a second, LOGS=dir keeps logs
+soak: test-deps ## mixed load and random troubles FOR=5m, then a ledger that must balance (docs/soak.md); SEED= RATE= LOGS=
 	FINX_SOAK=$(or $(FOR),5m) FINX_SOAK_SEED='$(SEED)' FINX_SOAK_RATE='$(RATE)' FINX_SOAK_LOGS='$(if $(LOGS),$(abspath $(LOGS)))' \
 		go test -race -count=1 -v -timeout 0 -run '^TestSoak$$' ./e2e
 

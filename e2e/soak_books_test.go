@@ -208,7 +208,8 @@ func (s *soak) brokerBook(b *soakBooks) {
 // its next fetch set, or due, or under way.
 func (s *soak) timerBook(b *soakBooks) {
 	var without []string
-	underWay, deadline := 0, time.Now().Add(timersWithin)
+	var underWay int
+	deadline := time.Now().Add(timersWithin)
 	for {
 		timers := s.timers()
 		without, underWay = nil, 0
