@@ -125,6 +125,7 @@ func TestShutdownWhileHandedOver(t *testing.T) {
 // TestThousandsComeDueAtOnce: they pass four slots one after the other, while the
 // timers of others are handled as they come, and so are new messages.
 func TestThousandsComeDueAtOnce(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	const messages, keepAlives = 2000, 5
 	r := newParkRig(t, 30*time.Second)
 	r.publishMany(messages)
