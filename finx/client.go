@@ -77,5 +77,9 @@ func newTransport(cfg Config) *http.Transport {
 		// A backstop behind the time-out of each call, which names itself.
 		ResponseHeaderTimeout:  10*time.Second + max(cfg.Timeouts.Token, cfg.Timeouts.Transactions, cfg.Timeouts.Accounts, cfg.Timeouts.Link, cfg.Timeouts.Revoke),
 		MaxResponseHeaderBytes: 64 << 10,
+		// A connection that waits costs its buffers. A request without a body is below
+		// 1 KiB, and larger reads and writes pass them by.
+		WriteBufferSize: 1 << 10,
+		ReadBufferSize:  2 << 10,
 	}
 }

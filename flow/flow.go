@@ -86,7 +86,9 @@ type AccountHead struct {
 // ends it, whole or not, and may be called again.
 type Parts interface {
 	StartAccount(h AccountHead)
-	Add(ctx context.Context, transaction []byte) error
+	// AddPage adds the transactions of a page; more says that finX is still to be
+	// asked for others.
+	AddPage(ctx context.Context, transactions [][]byte, more bool) error
 	FinishAccount(ctx context.Context) (events.AccountFetched, error)
 	Close() (eventIDs []string)
 }

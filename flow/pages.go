@@ -14,11 +14,11 @@ import (
 )
 
 // pageMemory is what the pages of all fetches of this process take together, give
-// or take one of them. Some forty pages of a usual size: more than are published
-// at the same time, less than are asked for.
-const pageMemory = 32 << 20
+// or take one of them: some twenty of a usual size. A page stays for as long as it
+// takes to publish it, so that is a thousand in a second.
+const pageMemory = 16 << 20
 
-// page is one page on its way from the side that reads to the side that publishes.
+// page is one page between being read and being published.
 type page struct {
 	history     *history
 	items       [][]byte // in buf
@@ -26,93 +26,78 @@ type page struct {
 	first, last bool // of its account
 }
 
-// belt is what lies between the two sides of a fetch. There are two buffers on
-// it: one is read into while the other is published, and who is ahead waits.
-type belt struct {
-	free chan *finx.PageBuffer
-	full chan page // closed after the last page of the fetch
+// transfer is a fetch's way from finX to the broker. It reads here, where most of
+// the time is spent, and publishes on a goroutine that lasts as long as a page does.
+type transfer struct {
+	*fetch
+	parts Parts
+	done  func(*history, events.AccountFetched) // is told of each account that is published
+
+	buffers    [2]*finx.PageBuffer // one is read into while the other is published
+	read       int                 // pages
+	publishing sync.WaitGroup      // of the page before
+
+	stop  context.CancelCauseFunc
+	mu    sync.Mutex
+	first error
 }
 
 // transfer reads the histories and hands them on, page by page: the next page is
 // read while the one before it is published, also from one account to the next.
-// done is told of each account that is published. It returns when both sides have
-// ended, with the error of the side that failed first; what the other says after
-// that is an echo.
+// It returns when both sides have ended, with the error of the side that failed
+// first; what the other says after that is an echo.
 func (j *fetch) transfer(ctx context.Context, all []history, parts Parts, done func(*history, events.AccountFetched)) error {
-	b := belt{free: make(chan *finx.PageBuffer, 2), full: make(chan page, 1)}
-	for range cap(b.free) {
-		b.free <- j.pages.Buffer()
+	t := transfer{fetch: j, parts: parts, done: done}
+	for i := range t.buffers {
+		t.buffers[i] = j.pages.Buffer()
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	var once sync.Once
-	var first error
-	fail := func(err error) {
-		if err != nil {
-			once.Do(func() { first = err })
-			stop(err)
-		}
-	}
-	var reading sync.WaitGroup
-	defer b.drain()
-	defer reading.Wait() // also when this side panics
-	defer stop(nil)
-	reading.Go(func() { fail(j.readSafely(ctx, all, b)) })
-	fail(j.publish(ctx, b, parts, done))
-	reading.Wait()
-	return first
-}
-
-// drain gives the memory of pages back that nobody came to publish.
-func (b belt) drain() {
-	for {
-		select {
-		case p, more := <-b.full:
-			if !more {
-				return
-			}
-			p.buf.Free()
-		default:
-			return
-		}
-	}
-}
-
-// readSafely turns a panic into an error: on a goroutine of its own it would end
-// the process, and the consumer cannot catch it there.
-func (j *fetch) readSafely(ctx context.Context, all []history, b belt) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			// What it panicked with may quote a transaction; its type does not.
-			j.Logger.ErrorContext(ctx, "panic in a fetch", "connection_id", j.rec.ID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			err = fmt.Errorf("flow: reading transactions: panic of type %T", p)
-		}
-	}()
-	return j.read(ctx, all, b)
-}
-
-// read is the side that speaks to finX, the tokens included.
-func (j *fetch) read(ctx context.Context, all []history, b belt) error {
+	ctx, t.stop = context.WithCancelCause(ctx)
+	defer t.publishing.Wait() // also when this side panics
+	defer t.stop(nil)
 	for i := range all {
-		if err := j.readHistory(ctx, &all[i], b); err != nil {
-			return err
+		if err := t.account(ctx, &all[i]); err != nil {
+			t.fail(err)
+			break
 		}
 	}
-	close(b.full)
-	return nil
+	t.publishing.Wait()
+	return t.failed()
 }
 
-// readHistory reads one account to its end. finX pages by count and offset without
-// a total or a cursor: oldest first under a fixed upper bound, new bookings land
+// fail ends both sides.
+func (t *transfer) fail(err error) {
+	t.mu.Lock()
+	if t.first == nil {
+		t.first = err
+	}
+	t.mu.Unlock()
+	t.stop(err)
+}
+
+func (t *transfer) failed() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.first
+}
+
+// account reads one account to its end. finX pages by count and offset without a
+// total or a cursor: oldest first under a fixed upper bound, new bookings land
 // behind what was read, and a page shorter than asked for is the last, unless the
 // host may have capped it (see isLast).
-func (j *fetch) readHistory(ctx context.Context, h *history, b belt) error {
-	cursor := cursor{history: h, size: j.PageSize}
+func (t *transfer) account(ctx context.Context, h *history) error {
+	c := cursor{history: h, size: t.PageSize}
 	for {
-		last, err := j.readNext(ctx, &cursor, b)
+		p, err := t.next(ctx, &c)
 		if err != nil {
-			return fmt.Errorf("flow: reading transactions from offset %d: %w", cursor.offset, err)
+			return fmt.Errorf("flow: reading transactions from offset %d: %w", c.offset, err)
 		}
-		if last {
+		t.publishing.Wait()
+		if err := t.failed(); err != nil {
+			p.buf.Free()
+			return err
+		}
+		t.publishing.Go(func() { t.publish(ctx, p) })
+		if p.last {
 			return nil
 		}
 	}
@@ -127,41 +112,30 @@ type cursor struct {
 	before  [sha256.Size]byte // of the first transaction of the page before
 }
 
-// readNext reads the page at the cursor, hands it over and moves on.
-func (j *fetch) readNext(ctx context.Context, c *cursor, b belt) (last bool, err error) {
-	var buf *finx.PageBuffer
-	select {
-	case buf = <-b.free:
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
-	handed := false
+// next reads the page at the cursor, which moves on.
+func (t *transfer) next(ctx context.Context, c *cursor) (p page, err error) {
+	buf := t.buffers[t.read%len(t.buffers)]
+	t.read++
 	defer func() {
-		if !handed {
+		if p.buf == nil {
 			buf.Free()
 		}
 	}()
-	items, err := j.readPage(ctx, c, buf)
+	items, err := t.readPage(ctx, c, buf)
 	if err != nil {
-		return false, err
+		return page{}, err
 	}
 	n := len(items)
 	if n > 0 {
 		sum := sha256.Sum256(items[0])
 		if c.offset > 0 && sum == c.before {
-			return false, fault.Permanent(fault.Rejected, errors.New("finX sends the page before once more"))
+			return page{}, fault.Permanent(fault.Rejected, errors.New("finX sends the page before once more"))
 		}
 		c.before = sum
 	}
-	last = j.isLast(n, c.size, c.longest)
-	select {
-	case b.full <- page{history: c.history, items: items, buf: buf, first: c.offset == 0, last: last}:
-		handed = true
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
+	p = page{history: c.history, items: items, buf: buf, first: c.offset == 0, last: t.isLast(n, c.size, c.longest)}
 	c.offset, c.longest = c.offset+n, max(c.longest, n)
-	return last, nil
+	return p, nil
 }
 
 // readPage reads the page at the cursor into buf, and asks for fewer transactions
@@ -185,46 +159,37 @@ func (j *fetch) readPage(ctx context.Context, c *cursor, buf *finx.PageBuffer) (
 	}
 }
 
-// publish is the side that speaks to the broker.
-func (j *fetch) publish(ctx context.Context, b belt, parts Parts, done func(*history, events.AccountFetched)) error {
-	for {
-		var p page
-		select {
-		case next, more := <-b.full:
-			if !more {
-				return nil
-			}
-			p = next
-		case <-ctx.Done():
-			return fmt.Errorf("flow: publishing the transactions: %w", context.Cause(ctx))
+// publish hands a page to the broker. A panic becomes an error: on a goroutine of
+// its own it would end the process, and the consumer cannot catch it there.
+func (t *transfer) publish(ctx context.Context, p page) {
+	defer func() {
+		if v := recover(); v != nil {
+			// What it panicked with may quote a transaction; its type does not.
+			t.Logger.ErrorContext(ctx, "panic in a fetch", "connection_id", t.rec.ID, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			t.fail(fmt.Errorf("flow: publishing the transactions: panic of type %T", v))
 		}
-		if err := j.publishPage(ctx, p, parts); err != nil {
-			return fmt.Errorf("flow: publishing the transactions: %w", err)
-		}
-		b.free <- p.buf // has room for both
-		if !p.last {
-			continue
-		}
-		result, err := parts.FinishAccount(ctx)
-		if err != nil {
-			return fmt.Errorf("flow: publishing the transactions: %w", err)
-		}
-		done(p.history, result)
+	}()
+	// Given back when the account is stored, not sooner: what waits to be published
+	// is then bounded by what may be read.
+	defer p.buf.Free()
+	if err := t.publishPage(ctx, p); err != nil {
+		t.fail(fmt.Errorf("flow: publishing the transactions: %w", err))
 	}
 }
 
-func (j *fetch) publishPage(ctx context.Context, p page, parts Parts) error {
-	defer p.buf.Free()
+func (t *transfer) publishPage(ctx context.Context, p page) error {
 	if p.first {
-		parts.StartAccount(AccountHead{
+		t.parts.StartAccount(AccountHead{
 			ID: p.history.ID, Raw: p.history.Raw, SyncedAt: p.history.SyncedAt,
 			Window: events.Window{Since: p.history.since, Until: p.history.until},
 		})
 	}
-	for _, item := range p.items {
-		if err := parts.Add(ctx, item); err != nil {
-			return err
-		}
+	if err := t.parts.AddPage(ctx, p.items, !p.last); err != nil || !p.last {
+		return err
 	}
-	return nil
+	result, err := t.parts.FinishAccount(ctx)
+	if err == nil {
+		t.done(p.history, result)
+	}
+	return err
 }

@@ -31,7 +31,6 @@ type turns struct {
 	flow.Bus
 	flow.Parts
 
-	left int // of the page that is published
 	next chan struct{}
 }
 
@@ -43,16 +42,12 @@ func (t *turns) NewFetch(m flow.FetchMeta) flow.Parts {
 
 func (t *turns) Transactions(ctx context.Context, access secret.Text, q finx.TransactionQuery, buf *finx.PageBuffer) (finx.Page, error) {
 	<-t.next
-	page, err := t.Data.Transactions(ctx, access, q, buf)
-	t.left = len(page.Items)
-	return page, err
+	return t.Data.Transactions(ctx, access, q, buf)
 }
 
-func (t *turns) Add(ctx context.Context, transaction []byte) error {
-	err := t.Parts.Add(ctx, transaction)
-	if t.left--; t.left == 0 {
-		t.next <- struct{}{}
-	}
+func (t *turns) AddPage(ctx context.Context, transactions [][]byte, more bool) error {
+	err := t.Parts.AddPage(ctx, transactions, more)
+	t.next <- struct{}{}
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -64,7 +65,16 @@ func (l *ledger) Transactions(ctx context.Context, access secret.Text, q finx.Tr
 
 func (l *ledger) StartAccount(h AccountHead) { l.account = h.ID }
 
-func (l *ledger) Add(ctx context.Context, raw []byte) error {
+func (l *ledger) AddPage(ctx context.Context, transactions [][]byte, _ bool) error {
+	for _, raw := range transactions {
+		if err := l.add(ctx, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *ledger) add(ctx context.Context, raw []byte) error {
 	if l.failAdd != nil {
 		if err := l.failAdd(ctx, len(l.taken)+1); err != nil {
 			return err
@@ -264,11 +274,11 @@ func TestAPanicOfEitherSideEndsBoth(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		_, run := (&ledger{total: 95, read: time.Second, failRead: burst(3)}).fetch("a")
-		if err := run(t.Context()); err == nil || fault.Of(err) != fault.Retry {
+		_, run := (&ledger{total: 95, read: time.Second, failAdd: burst(15)}).fetch("a")
+		if err := run(t.Context()); err == nil || fault.Of(err) != fault.Retry || strings.Contains(err.Error(), "somebody") {
 			t.Errorf("error %v", err)
 		}
-		_, run = (&ledger{total: 95, read: time.Second, failAdd: burst(15)}).fetch("a")
+		_, run = (&ledger{total: 95, read: time.Second, store: time.Second, failRead: burst(3)}).fetch("a")
 		defer func() {
 			if recover() == nil {
 				t.Error("the panic is gone")

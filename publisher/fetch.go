@@ -134,6 +134,20 @@ func (w *FetchWriter) Add(ctx context.Context, raw []byte) error {
 	return nil
 }
 
+// AddPage adds the transactions of a page, as Add does. more says that others
+// follow when finX has sent them: until then little memory is held.
+func (w *FetchWriter) AddPage(ctx context.Context, transactions [][]byte, more bool) error {
+	for _, raw := range transactions {
+		if err := w.Add(ctx, raw); err != nil {
+			return err
+		}
+	}
+	if more {
+		w.held.rest()
+	}
+	return nil
+}
+
 // filled is how much of limit the part being filled has taken.
 func (w *FetchWriter) filled() int {
 	return w.held.size + len(w.large)*events.MaxOversizeBytes

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -16,22 +17,24 @@ const (
 	// heldBlock is the unit in which transactions wait for their part to be full.
 	heldBlock = 16 << 10
 	// heldPlain is how much waits as it came, over all writers of a process. What
-	// comes beyond it waits compressed, at some 7 µs a transaction.
-	heldPlain = 24 << 20
+	// comes beyond it waits compressed: sixteen fetches never get there.
+	heldPlain = 8 << 20
 	// messageMemory is what the messages take that are built or under way, over all
-	// writers of a process. Whoever finds it in use waits for a part that is stored.
-	messageMemory = 32 << 20
+	// writers of a process: twenty of the default size. Whoever finds it in use waits
+	// for a part that is stored.
+	messageMemory = 12 << 20
 	scratchUnit   = 32 << 10
 )
 
 // partMemory is what all fetch writers of a publisher share: a thousand fetches
 // that wait for finX hold what they have read, and nothing to build messages in.
 type partMemory struct {
-	plain    atomic.Int64 // bytes in blocks that are not compressed
-	most     int64        // of them
-	blocks   sync.Pool    // of *[heldBlock]byte
-	deflates sync.Pool    // of *flate.Writer
-	inflates sync.Pool    // of io.ReadCloser that is a flate.Resetter
+	plain  atomic.Int64 // bytes in blocks
+	most   int64        // of them, without compression
+	blocks sync.Pool    // of *[heldBlock]byte
+	// A compressor is a megabyte: there are as many as can be at work.
+	deflates chan *flate.Writer
+	inflates sync.Pool // of io.ReadCloser that is a flate.Resetter
 
 	room    *semaphore.Weighted // bytes of scratch
 	limit   int64               // of room
@@ -39,102 +42,99 @@ type partMemory struct {
 }
 
 func newPartMemory() *partMemory {
-	return &partMemory{most: heldPlain, room: semaphore.NewWeighted(messageMemory), limit: messageMemory}
+	m := &partMemory{most: heldPlain, room: semaphore.NewWeighted(messageMemory), limit: messageMemory}
+	m.deflates = make(chan *flate.Writer, runtime.GOMAXPROCS(0))
+	for range cap(m.deflates) {
+		m.deflates <- nil // made when needed
+	}
+	return m
 }
 
 // held is the transactions of a part that is not full yet. The zero value with a
 // memory is empty. It is for one goroutine.
 type held struct {
 	m      *partMemory
-	blocks []block
-	tail   *[heldBlock]byte // nil when nothing is in it
-	n      int              // bytes in tail
-	size   int              // bytes in all
-}
-
-// block is heldBlock bytes, in one form or the other.
-type block struct {
-	plain  *[heldBlock]byte
-	packed []byte
+	packed [][]byte           // compressed, the first ones
+	blocks []*[heldBlock]byte // the others, all but the last one full
+	n      int                // bytes in the last block
+	size   int                // bytes in all
 }
 
 // add copies b to the end.
 func (h *held) add(b []byte) {
 	h.size += len(b)
 	for len(b) > 0 {
-		if h.tail == nil {
-			h.tail = h.m.takeBlock()
+		if len(h.blocks) == 0 || h.n == heldBlock {
+			h.blocks, h.n = append(h.blocks, h.m.takeBlock()), 0
 		}
-		n := copy(h.tail[h.n:], b)
+		n := copy(h.blocks[len(h.blocks)-1][h.n:], b)
 		h.n, b = h.n+n, b[n:]
-		if h.n == heldBlock {
-			h.seal()
-		}
 	}
 }
 
-// seal puts the full tail to the others.
-func (h *held) seal() {
-	full := h.tail
-	h.tail, h.n = nil, 0
-	if h.m.plain.Add(heldBlock) <= h.m.most {
-		h.blocks = append(h.blocks, block{plain: full})
-		return
+// rest makes h small when there is too much of its kind: nothing will be added for
+// as long as a call takes.
+func (h *held) rest() {
+	if len(h.blocks) > 0 && h.m.plain.Load() > h.m.most {
+		h.packed = append(h.packed, h.m.pack(h.plain))
+		h.giveBlocks()
 	}
-	h.m.plain.Add(-heldBlock)
-	h.blocks = append(h.blocks, block{packed: h.m.pack(full[:])})
-	h.m.blocks.Put(full)
+}
+
+// plain visits what is not compressed.
+func (h *held) plain(visit func([]byte)) {
+	for i, b := range h.blocks {
+		if i == len(h.blocks)-1 {
+			visit(b[:h.n])
+			return
+		}
+		visit(b[:])
+	}
 }
 
 // appendTo appends everything to dst.
 func (h *held) appendTo(dst []byte) ([]byte, error) {
-	for _, b := range h.blocks {
-		if b.plain != nil {
-			dst = append(dst, b.plain[:]...)
-			continue
-		}
+	for _, b := range h.packed {
 		var err error
-		if dst, err = h.m.unpack(dst, b.packed); err != nil {
+		if dst, err = h.m.unpack(dst, b); err != nil {
 			return dst, fmt.Errorf("publisher: unpacking what was held: %w", err)
 		}
 	}
-	if h.tail != nil {
-		dst = append(dst, h.tail[:h.n]...)
-	}
+	h.plain(func(b []byte) { dst = append(dst, b...) })
 	return dst, nil
 }
 
 // reset empties h and gives its memory back.
 func (h *held) reset() {
+	h.giveBlocks()
+	h.packed, h.size = nil, 0
+}
+
+func (h *held) giveBlocks() {
+	h.m.plain.Add(-int64(len(h.blocks)) * heldBlock)
 	for _, b := range h.blocks {
-		if b.plain != nil {
-			h.m.plain.Add(-heldBlock)
-			h.m.blocks.Put(b.plain)
-		}
+		h.m.blocks.Put(b)
 	}
-	clear(h.blocks)
-	if h.tail != nil {
-		h.m.blocks.Put(h.tail)
-	}
-	h.blocks, h.tail, h.n, h.size = h.blocks[:0], nil, 0, 0
+	h.blocks, h.n = nil, 0
 }
 
 func (m *partMemory) takeBlock() *[heldBlock]byte {
+	m.plain.Add(heldBlock)
 	if b, ok := m.blocks.Get().(*[heldBlock]byte); ok {
 		return b
 	}
 	return new([heldBlock]byte)
 }
 
-func (m *partMemory) pack(b []byte) []byte {
-	out := bytes.NewBuffer(make([]byte, 0, heldBlock/4))
-	w, ok := m.deflates.Get().(*flate.Writer)
-	if !ok {
+func (m *partMemory) pack(each func(visit func([]byte))) []byte {
+	w := <-m.deflates
+	defer func() { m.deflates <- w }()
+	var out bytes.Buffer
+	if w == nil {
 		w, _ = flate.NewWriter(nil, flate.BestSpeed) // fails for levels that are none
 	}
-	defer m.deflates.Put(w)
-	w.Reset(out)
-	_, _ = w.Write(b) // a buffer takes everything
+	w.Reset(&out)
+	each(func(b []byte) { _, _ = w.Write(b) }) // a buffer takes everything
 	_ = w.Close()
 	return bytes.Clone(out.Bytes()) // of its size and not more
 }
