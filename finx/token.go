@@ -17,7 +17,7 @@ type Tokens struct {
 	RefreshToken secret.Text
 	TokenType    string
 	Scope        string
-	ExpiresIn    time.Duration // of the access token, from ReceivedAt
+	ExpiresIn    time.Duration // of the access token, from ReceivedAt; 0 = it is dead already
 	ReceivedAt   time.Time
 }
 

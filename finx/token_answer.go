@@ -78,11 +78,13 @@ func endsValue(rest []byte) bool {
 	return len(rest) > 0 && strings.IndexByte(" \t\r\n,}", rest[0]) >= 0
 }
 
-// expiresIn reads seconds, as a number or a numeric string.
+// expiresIn reads seconds, as a number or a numeric string. Zero and less are a
+// token that has come to its end: an answer given again within a grace window may
+// be older than its access token lives.
 func expiresIn(s string) time.Duration {
 	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-	if err != nil || math.IsNaN(n) || n <= 0 {
+	if err != nil || math.IsNaN(n) {
 		return defaultExpiresIn
 	}
-	return time.Duration(min(n, maxExpiresIn.Seconds()) * float64(time.Second))
+	return time.Duration(min(max(n, 0), maxExpiresIn.Seconds()) * float64(time.Second))
 }

@@ -132,11 +132,16 @@ func (j *fetch) withToken(ctx context.Context, call func() error) error {
 		return fmt.Errorf("renewing the access token: %w", renewErr)
 	}
 	j.use(grant)
-	if err = call(); errors.Is(err, finx.ErrUnauthorized) {
-		// A token fresh from finX is refused: asking again brings the same.
-		return fault.Permanent(fault.Rejected, err)
+	if err = call(); !errors.Is(err, finx.ErrUnauthorized) {
+		return err
 	}
-	return err
+	if !time.Now().Before(j.grant.ExpiresAt) {
+		// It died on the way: in a queue, or as an answer given again by a finX that
+		// had lost the first. An attempt, because a host may say so for ever.
+		return fault.Transient("", fmt.Errorf("the new access token came to its end before it was used: %w", err))
+	}
+	// A token fresh from finX is refused: asking again brings the same.
+	return fault.Permanent(fault.Rejected, err)
 }
 
 // use takes a new grant. A token that lives shorter than the slack is used for

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 
 // ledger is a bank and a broker that say when they were asked for what.
 type ledger struct {
+	life  time.Duration // of a renewed token; 0 = an hour
 	total int           // transactions of each account
 	read  time.Duration // that a page takes
 	store time.Duration // that a transaction takes
@@ -105,7 +107,7 @@ func (l *ledger) Access(context.Context, string) (custody.Grant, error) {
 
 func (l *ledger) Renew(context.Context, string, secret.Text) (custody.Grant, error) {
 	l.renewed++
-	return custody.Grant{AccessToken: secret.New(fmt.Sprintf("access-%d", l.renewed)), ExpiresAt: time.Now().Add(time.Hour)}, nil
+	return custody.Grant{AccessToken: secret.New(fmt.Sprintf("access-%d", l.renewed)), ExpiresAt: time.Now().Add(cmp.Or(l.life, time.Hour))}, nil
 }
 
 func (l *ledger) calls() []string {
@@ -306,6 +308,33 @@ func TestATokenThatDiesBetweenPagesIsRenewedOnce(t *testing.T) {
 			t.Errorf("tokens %q, renewed %d times, %d transactions", l.tokens, l.renewed, len(l.taken))
 		}
 	})
+}
+
+// A new token that finX refuses ends the fetch, unless it was dead before it could
+// be used: finX gives an old answer again after it had lost it, and queues take time.
+func TestANewTokenThatIsRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		life time.Duration
+		want fault.Verdict
+	}{
+		"while it lives":  {time.Hour, fault.GiveUp},
+		"after its end":   {time.Millisecond, fault.Retry},
+		"dead on arrival": {-time.Second, fault.Retry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &ledger{total: 45, read: time.Second, life: tc.life, failRead: func(context.Context, int) error {
+					time.Sleep(time.Second) // in finX's queue
+					return finx.ErrUnauthorized
+				}}
+				_, run := l.fetch("a")
+				err := run(t.Context())
+				if fault.Of(err) != tc.want || fault.DependencyOf(err) != "" || l.renewed != 1 {
+					t.Errorf("renewed %d times, verdict %v of %v", l.renewed, fault.Of(err), err)
+				}
+			})
+		})
+	}
 }
 
 // A page that is too large is asked for in quarters from there on, and nothing is

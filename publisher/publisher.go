@@ -138,7 +138,11 @@ func (p *Publisher) send(ctx context.Context, typ, stream string, msg *nats.Msg)
 		return nil
 	}, func(err error, wait time.Duration) {
 		p.cfg.Metrics.retried(reasonOf(err))
-		p.cfg.Logger.WarnContext(ctx, "publish repeated", "type", typ, "stream", stream, "wait", wait, "error", err)
+		level := slog.LevelWarn
+		if reasonOf(err) == reasonBusy {
+			level = slog.LevelInfo // the broker at work: nothing is amiss
+		}
+		p.cfg.Logger.Log(ctx, level, "publish repeated", "type", typ, "stream", stream, "wait", wait, "error", err)
 	})
 	p.cfg.Observe(standing(ctx, stream, err))
 	if err != nil {

@@ -25,6 +25,7 @@ const (
 	codeWrongStream      jetstream.ErrorCode = 10060 // expected stream does not match
 	codeStoreFailed      jetstream.ErrorCode = 10077 // a full stream says so by its text
 	codeTooManyRequests  jetstream.ErrorCode = 10167 // the stream's ingest buffer is full
+	codeInProcess        jetstream.ErrorCode = 10158 // another replica is just storing the same event
 )
 
 // reason is a metric label: why an attempt failed.
@@ -119,7 +120,7 @@ func classifyAPI(api *jetstream.APIError) (reason, string) {
 	switch api.ErrorCode {
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return reasonOversize, "above the stream's max_msg_size"
-	case codeTooManyRequests:
+	case codeTooManyRequests, codeInProcess:
 		return reasonBusy, ""
 	case codeStorageExceeded, codeMemoryExceeded, codeInsufficient, codeAccountResources:
 		return reasonStoreFull, ""

@@ -35,6 +35,7 @@ func TestVerdicts(t *testing.T) {
 		"nothing is buffered":    {nats.ErrReconnectBufExceeded, fault.Retry, true, reasonDisconnected},
 		"closed":                 {nats.ErrConnectionClosed, fault.Retry, true, reasonDisconnected},
 		"too many requests":      {api(10167, "too many requests"), fault.Retry, false, reasonBusy},
+		"the same is in process": {api(10158, "duplicate message id is in process"), fault.Retry, false, reasonBusy},
 		"full by bytes":          {api(10077, "maximum bytes exceeded"), fault.WaitUntil, false, reasonStoreFull},
 		"full by messages":       {api(10077, "maximum messages exceeded"), fault.WaitUntil, false, reasonStoreFull},
 		"disk full":              {api(10047, "insufficient storage resources available"), fault.WaitUntil, false, reasonStoreFull},
