@@ -118,7 +118,12 @@ func (l *load) fetch(connectionID string) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.expect("fetch by "+id, func(e event) bool { return e.Type == events.TypeFetchCompleted && e.CausationID == id })
+	return l.fetchedBy(id)
+}
+
+// fetchedBy waits for the fetch that an event has asked for.
+func (l *load) fetchedBy(id string) error {
+	_, err := l.expect("fetch by "+id, func(e event) bool { return e.Type == events.TypeFetchCompleted && e.CausationID == id })
 	return err
 }
 

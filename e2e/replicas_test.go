@@ -66,6 +66,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 	}
 
 	l.run(4)
+	l.rivals(8, 3)
 	for range 2 {
 		l.progress(events.TypeFetchCompleted, 3)
 		busiest(t, replicas).kill()
@@ -80,7 +81,28 @@ func TestReplicasShareTheWork(t *testing.T) {
 	apart.check()
 }
 
-// shares is how many fetches each process has been given, dead ones left out.
+// rivals publishes one request for a fetch of each of some connections in copies,
+// which are handled side by side where nothing prevents it; end waits for them.
+func (l *load) rivals(connections, copies int) {
+	l.t.Helper()
+	for _, in := range l.acked(events.TypeCallbackReceived)[:connections] {
+		asked := ackedInput{typ: events.TypeSyncRequested, id: events.NewUUID(), connectionID: in.connectionID}
+		body := l.structured(asked.typ, asked.id, syncData(asked.connectionID))
+		for range copies {
+			l.publish(asked.typ, body, events.HeaderContentType, events.ContentTypeStructured)
+		}
+		l.mu.Lock()
+		l.inputs = append(l.inputs, asked)
+		l.mu.Unlock()
+		l.wait.Go(func() {
+			if err := l.fetchedBy(asked.id); err != nil {
+				l.t.Error(err)
+			}
+		})
+	}
+}
+
+// shares is how many fetches each process has been given.
 func shares(t *testing.T, replicas []*process) []int {
 	t.Helper()
 	var out []int
