@@ -95,7 +95,7 @@ type FinX struct {
 	RefreshLifetime time.Duration
 
 	KeepAliveLead  time.Duration // below RefreshLifetime
-	KeepAliveRate  float64       // rotations a second, a process
+	KeepAliveRate  float64       // rotations a second, of all replicas together
 	ExpiringNotice time.Duration // below KeepAliveLead
 	TokenReplay    string        // ReplayAlways or ReplayNever
 }

@@ -16,7 +16,7 @@ func custodyTable() []Setting {
 	return []Setting{
 		duration("FINX_KEEPALIVE_LEAD", "720h", "a refresh token with less than this left is rotated, whether data is asked for or not; shorter than `FINX_REFRESH_LIFETIME`",
 			time.Millisecond, 20000*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.KeepAliveLead }),
-		rate("FINX_KEEPALIVE_RATE", "5", "rotations a second that this may take, a process", 0.001, 1000, func(s *Settings) *float64 { return &s.FinX.KeepAliveRate }),
+		rate("FINX_KEEPALIVE_RATE", "5", "rotations a second that this may take, of all processes together", 0.001, 1000, func(s *Settings) *float64 { return &s.FinX.KeepAliveRate }),
 		duration("FINX_EXPIRING_NOTICE", "168h", "a refresh token that could not be rotated and has less than this left raises `connection.expiring`; shorter than `FINX_KEEPALIVE_LEAD`",
 			time.Millisecond, 20000*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.ExpiringNotice }),
 		oneOf("FINX_TOKEN_REPLAY", ReplayAlways, "whether a token call that got no answer is sent once more with the same code or token; `never` only if finX punishes that",
