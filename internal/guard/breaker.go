@@ -138,7 +138,7 @@ func (b *breaker) throttled(now time.Time, a Answer, probes, current bool) {
 	waits := b.cur.isOpen() && (now.Before(b.cur.OpenUntil) || !probes && b.probed(now))
 	switch {
 	case waits && named:
-		b.extend(f)
+		b.extend(now, f)
 	case waits:
 	case probes, named, current:
 		b.trip(now, f)
@@ -160,19 +160,20 @@ func (b *breaker) trip(now time.Time, f failure) {
 		b.release()
 		return
 	}
-	b.tell(b.cur.opened(now, f, b.lim))
+	b.tell(now, b.cur.opened(now, f, b.lim))
 }
 
 // extend puts the time off until which nobody may ask.
-func (b *breaker) extend(f failure) {
+func (b *breaker) extend(now time.Time, f failure) {
 	f.holder = b.holder
 	if next, changed := b.cur.extended(f); changed {
-		b.tell(next)
+		b.tell(now, next)
 	}
 }
 
-// tell lets an opening count here at once, and everywhere as soon as it is stored.
-func (b *breaker) tell(next state) {
+// tell lets an opening count here at once, and everywhere as soon as it is stored:
+// unless another found the server working since, and it named no time.
+func (b *breaker) tell(found time.Time, next state) {
 	next.Prober, next.ProbeUntil = "", time.Time{} // the store knows better who probes
 	b.own, b.alone = next, false
 	if b.probe == nil {
@@ -182,6 +183,9 @@ func (b *breaker) tell(next state) {
 		return
 	}
 	b.wish = &wish{own: next, change: func(now time.Time, stored state) (state, bool) {
+		if stored.ClosedAt.After(found) && next.closable(now) {
+			return stored, false
+		}
 		return stored.merged(now, next), true
 	}}
 }
@@ -226,6 +230,9 @@ func (b *breaker) learn(now time.Time, stored state, revision uint64) {
 		return
 	}
 	b.common, b.revision, b.known = stored.bounded(now, b.lim), revision, true
+	if b.wish != nil && !b.wish.own.isOpen() {
+		b.common, _ = b.wish.apply(now, b.common, b.probe == nil, b.holder) // it will be so in a moment
+	}
 	if stored.Overruled == b.holder && now.Before(stored.ClosedAt.Add(sick)) {
 		b.private = stored.ClosedAt.Add(sick)
 	}

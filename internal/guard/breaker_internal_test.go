@@ -101,3 +101,57 @@ func TestAClosingIsOfOneEpisode(t *testing.T) {
 		t.Errorf("left open: %+v", next)
 	}
 }
+
+// What is still to be written is not undone by what was stored before.
+func TestAClosingThatIsStillToBeToldHolds(t *testing.T) {
+	b := newBreaker()
+	open := state{Kind: kindAway, OpenUntil: at(1), Since: at(0), Trips: 1, By: "b"}
+	b.learn(at(0), open, 1)
+	b.settle(at(0))
+	b.answer(at(1), call{observed: true}, Answer{Kind: Alive})
+	b.settle(at(1))
+	claimed := open
+	claimed.Prober, claimed.ProbeUntil = "c", at(30)
+	b.learn(at(1), claimed, 2)
+	if b.settle(at(1)); b.cur.isOpen() {
+		t.Errorf("another's probe of the episode that was closed opened it: %+v", b.cur)
+	}
+	later := open
+	later.Since, later.OpenUntil = at(2), at(3)
+	b.learn(at(2), later, 3)
+	if b.settle(at(2)); !b.cur.isOpen() {
+		t.Error("a later episode is not heard of")
+	}
+}
+
+// An opening that could not be told for a while is void when another found the
+// server working meanwhile; a time that the server named is not.
+func TestAnOpeningThatIsToldLate(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		found  Answer
+		stored state
+		opens  bool
+	}{
+		{"closed since", Answer{Kind: Away}, state{ClosedAt: at(5)}, false},
+		{"closed before", Answer{Kind: Away}, state{ClosedAt: at(-5)}, true},
+		{"never closed", Answer{Kind: Away}, state{}, true},
+		{"closed since, but the server named a time", Answer{Kind: Throttled, Until: at(60)}, state{ClosedAt: at(5)}, true},
+		{"closed since, and the time is over", Answer{Kind: Throttled, Until: at(8)}, state{ClosedAt: at(5)}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBreaker()
+			b.answer(at(0), call{observed: true}, c.found)
+			b.settle(at(0))
+			w := b.wish
+			next, changed := w.apply(at(10), c.stored, true, b.holder)
+			if changed != c.opens || next.isOpen() != c.opens {
+				t.Errorf("stored: %+v", next)
+			}
+			b.told(w, at(10), next, 1)
+			if b.settle(at(10)); b.cur.isOpen() != c.opens || b.wish != nil {
+				t.Errorf("here: %+v", b.cur)
+			}
+		})
+	}
+}
