@@ -1,6 +1,6 @@
 // Package app puts the connector together and runs it: settings in, a process
-// out. The order is fixed and readable from top to bottom: logger, NATS, guards,
-// secret store, finX, publisher, custody, flow, lanes, serve; what is opened registers
+// out. The order is fixed and readable from top to bottom: logger, NATS, guards, finX,
+// secret store, publisher, custody, flow, lanes, serve; what is opened registers
 // a named stop, and stops run last in, first out.
 package app
 
@@ -21,6 +21,7 @@ import (
 	"github.com/finx-connector/finx-connector/consumer"
 	"github.com/finx-connector/finx-connector/custody"
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/flow"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/natsconn"
@@ -67,6 +68,7 @@ type process struct {
 	lost     chan struct{} // closed when the connection to NATS is gone for good
 	js       jetstream.JetStream
 	secrets  Secrets
+	bank     *finx.Client
 	keeper   *custody.Keeper
 	steps    *flow.Flow
 	consumer *consumer.Consumer
@@ -96,8 +98,9 @@ func Run(ctx context.Context, o Options) error {
 		fn   func(ctx context.Context) error
 	}{
 		{"NATS", p.connect},
-		{"guards", p.openGuards},
+		{"guards and finX", p.openGuards},
 		{"secret store", p.openSecrets},
+		{"guards", p.runGuards},
 		{"handlers", p.joinHandlers},
 		{"health server", p.listen},
 	} {
@@ -207,7 +210,7 @@ func (p *process) openSecrets(ctx context.Context) error {
 	p.secrets = p.Secrets
 	if p.secrets == nil {
 		cfg := VaultConfig(p.Settings)
-		cfg.Logger, cfg.Metrics = p.Logger, vaultstore.NewMetrics(p.reg)
+		cfg.Logger, cfg.Metrics, cfg.Observe = p.Logger, vaultstore.NewMetrics(p.reg), p.guards.vault.Observe
 		store, err := vaultstore.New(cfg)
 		if err != nil {
 			return err

@@ -21,7 +21,8 @@ const (
 // stored is not: a broker that does not store them does not store that either.
 type guards struct{ finx, vault, nats *guard.Guard }
 
-// openGuards makes the guards before the parts they stand before.
+// openGuards makes the guards before the parts they stand before, and finX's client,
+// which is both behind its guard and what that asks with.
 func (p *process) openGuards(ctx context.Context) error {
 	p.kvMetrics, p.holder = connectionkv.NewMetrics(p.reg), holder()
 	var err error
@@ -38,8 +39,10 @@ func (p *process) openGuards(ctx context.Context) error {
 	}
 	finx, vault, nats := of(serverFinX), of(serverVault), of(serverNATS)
 	finx.Rate, finx.Concurrency = s.FinX.Rate, s.FinX.Concurrency
+	finx.ProbeWith = func(ctx context.Context) error { return p.bank.Probe(ctx) }
 	vault.ProbeWith = func(ctx context.Context) error { return p.secrets.Check(ctx) }
-	nats.Shared, nats.Replicas = nil, nil
+	// An event that could not be stored was tried for as long as PUBLISH_TIMEOUT.
+	nats.Shared, nats.Replicas, nats.Failures = nil, nil, 1
 	for _, one := range []struct {
 		cfg guard.Config
 		to  **guard.Guard
@@ -47,7 +50,9 @@ func (p *process) openGuards(ctx context.Context) error {
 		if *one.to, err = guard.New(one.cfg); err != nil {
 			return err
 		}
-		p.runBeside(ctx, "guard of "+one.cfg.Name, (*one.to).Run)
+	}
+	if err := p.openBank(); err != nil {
+		return err
 	}
 	p.runBeside(ctx, "presence", p.control.Announce)
 	p.health.checks = append(p.health.checks,
@@ -55,6 +60,19 @@ func (p *process) openGuards(ctx context.Context) error {
 		check{"control", p.control.Check},
 	)
 	return nil
+}
+
+// runGuards sets the guards to work when there is all that they ask with: what the
+// replicas share may say at once that a server is to be asked.
+func (p *process) runGuards(ctx context.Context) error {
+	for server, g := range p.guards.all() {
+		p.runBeside(ctx, "guard of "+server, g.Run)
+	}
+	return nil
+}
+
+func (g guards) all() map[string]*guard.Guard {
+	return map[string]*guard.Guard{serverFinX: g.finx, serverVault: g.vault, serverNATS: g.nats}
 }
 
 // runBeside runs fn until the process is torn down.
@@ -102,8 +120,7 @@ type named struct {
 }
 
 func (g guards) gate(p guard.Priority, servers ...string) gate {
-	out := gate{priority: p}
-	all := map[string]*guard.Guard{serverFinX: g.finx, serverVault: g.vault, serverNATS: g.nats}
+	out, all := gate{priority: p}, g.all()
 	for _, s := range servers {
 		out.guards = append(out.guards, named{s, all[s]})
 	}

@@ -38,16 +38,12 @@ func (p *process) joinHandlers(ctx context.Context) error {
 		return err
 	}
 	p.health.checks = append(p.health.checks, check{"connections", records.Check})
-	bank, err := p.bank()
-	if err != nil {
-		return err
-	}
 	pub, err := p.publisher()
 	if err != nil {
 		return err
 	}
 	locker := &connectionkv.Locker{Leases: records, Owner: p.holder, TTL: p.leaseTTL(), Logger: p.Logger}
-	if err := p.openCustody(ctx, bank, locker); err != nil {
+	if err := p.openCustody(ctx, p.bank, locker); err != nil {
 		return err
 	}
 	redirects, err := Redirects(p.Settings)
@@ -55,7 +51,7 @@ func (p *process) joinHandlers(ctx context.Context) error {
 		return err
 	}
 	p.steps, err = flow.New(flow.Config{
-		Records: records, States: records, Links: bank, Data: bank, Tokens: p.keeper,
+		Records: records, States: records, Links: p.bank, Data: p.bank, Tokens: p.keeper,
 		Bus:  NewBus(pub, int(p.Settings.Fetch.ChunkBytes)),
 		Lock: waitFor(locker, p.leaseTTL()/2), Redirects: redirects,
 		CodeLifetime: p.Settings.FinX.CodeLifetime, SyncInterval: p.Settings.Fetch.Interval,
@@ -142,17 +138,18 @@ func laneNames(lanes []consumer.Lane) []string {
 	return names
 }
 
-func (p *process) bank() (*finx.Client, error) {
+func (p *process) openBank() error {
 	cfg := FinXConfig(p.Settings)
 	cfg.Metrics = finx.NewMetrics(p.reg)
 	cfg.UserAgent = "finx-connector/" + p.Version
 	cfg.Gate = p.guards.finx
 	client, err := finx.New(cfg)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	p.bank = client
 	p.stops.push("finX connections", func(context.Context) error { client.CloseIdle(); return nil })
-	return client, nil
+	return nil
 }
 
 func (p *process) publisher() (*publisher.Publisher, error) {

@@ -68,6 +68,8 @@ type Paths struct {
 	// Transactions holds {account_id}. Without it the id is sent as the query
 	// parameter accounts, which is how /rest/transactions wants it.
 	Transactions string
+	// Probe is asked whether finX works: a GET as the client, about nobody.
+	Probe string
 }
 
 // Timeouts bound one attempt of each call, from dialling to the last byte of the
@@ -79,7 +81,7 @@ type Timeouts struct {
 	Link         time.Duration // creating a widget link
 	Token        time.Duration
 	Revoke       time.Duration
-	Accounts     time.Duration
+	Accounts     time.Duration // and of a probe
 	Transactions time.Duration // one page
 }
 
@@ -105,6 +107,7 @@ func (p Paths) withDefaults() Paths {
 		Revoke:       cmp.Or(p.Revoke, "/auth/revoke"),
 		Accounts:     cmp.Or(p.Accounts, "/rest/accounts"),
 		Transactions: cmp.Or(p.Transactions, "/rest/accounts/"+accountIDMark+"/transactions"),
+		Probe:        cmp.Or(p.Probe, "/category-tree"),
 	}
 }
 
@@ -134,6 +137,7 @@ func (c Config) validate() error {
 	for name, path := range map[string]string{
 		"Paths.Access": c.Paths.Access, "Paths.Sync": c.Paths.Sync, "Paths.Token": c.Paths.Token,
 		"Paths.Revoke": c.Paths.Revoke, "Paths.Accounts": c.Paths.Accounts, "Paths.Transactions": c.Paths.Transactions,
+		"Paths.Probe": c.Paths.Probe,
 	} {
 		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
 			return fmt.Errorf("%s: must begin with a slash and hold no query", name)

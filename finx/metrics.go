@@ -17,10 +17,11 @@ const (
 	callRevoke       = "revoke"
 	callAccounts     = "accounts"
 	callTransactions = "transactions"
+	callProbe        = "probe"
 )
 
 func callNames() []string {
-	return []string{callCreateAccess, callCreateSync, callExchangeCode, callRefresh, callRevoke, callAccounts, callTransactions}
+	return []string{callCreateAccess, callCreateSync, callExchangeCode, callRefresh, callRevoke, callAccounts, callTransactions, callProbe}
 }
 
 // Metrics measures the attempts of Clients. A nil *Metrics measures nothing.

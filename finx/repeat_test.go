@@ -171,7 +171,7 @@ func TestThePoolIsHTTP1WithoutProxy(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	m := finx.NewMetrics(reg)
-	if n := testutil.CollectAndCount(reg, "finx_connector_finx_call_duration_seconds"); n != 7*4 {
+	if n := testutil.CollectAndCount(reg, "finx_connector_finx_call_duration_seconds"); n != 8*4 {
 		t.Errorf("%d series before the first call, want one a call and verdict", n)
 	}
 	base, _ := failFirst(t, 1, 502, "")
@@ -188,6 +188,7 @@ finx_connector_finx_calls_in_flight{call="accounts"} 0
 finx_connector_finx_calls_in_flight{call="create_access"} 0
 finx_connector_finx_calls_in_flight{call="create_sync"} 0
 finx_connector_finx_calls_in_flight{call="exchange_code"} 0
+finx_connector_finx_calls_in_flight{call="probe"} 0
 finx_connector_finx_calls_in_flight{call="refresh"} 0
 finx_connector_finx_calls_in_flight{call="revoke"} 0
 finx_connector_finx_calls_in_flight{call="transactions"} 0
@@ -197,6 +198,7 @@ finx_connector_finx_retries_total{call="accounts"} 0
 finx_connector_finx_retries_total{call="create_access"} 1
 finx_connector_finx_retries_total{call="create_sync"} 0
 finx_connector_finx_retries_total{call="exchange_code"} 0
+finx_connector_finx_retries_total{call="probe"} 0
 finx_connector_finx_retries_total{call="refresh"} 0
 finx_connector_finx_retries_total{call="revoke"} 0
 finx_connector_finx_retries_total{call="transactions"} 0

@@ -66,6 +66,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		"LOG_LEVEL":               {s.Process.LogLevel, slog.LevelInfo},
 		"LOG_FORMAT":              {s.Process.LogFormat, "json"},
 		"FINX_PATH_ACCESS":        {s.FinX.Paths.Access, "/ongoing/access"},
+		"FINX_PATH_PROBE":         {s.FinX.Paths.Probe, "/category-tree"},
 		"FINX_TIMEOUT_LINK":       {s.FinX.Timeouts.Link, 20 * time.Second},
 		"FINX_TIMEOUT_TOKEN":      {s.FinX.Timeouts.Token, 45 * time.Second},
 		"FINX_TIMEOUT_ACCOUNTS":   {s.FinX.Timeouts.Accounts, 30 * time.Second},

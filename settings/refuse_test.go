@@ -36,6 +36,7 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		"LOG_FORMAT":                  {"xml"},
 		"OTEL_EXPORTER_OTLP_ENDPOINT": {"collector:4317"},
 		"FINX_PATH_TOKEN":             {"auth/token", "/auth?x", "/a b"},
+		"FINX_PATH_PROBE":             {"category-tree", "/rest?x", "/a b"},
 		"FINX_TIMEOUT_TOKEN":          {"0", "2h"},
 		"FINX_MAX_BODY_BYTES":         {"1", "64MB", "9999999999GiB", "0x10", "-64MiB"},
 		"PAGE_SIZE":                   {"0", "1e3", "1.5", "100001"},

@@ -107,7 +107,7 @@ const (
 )
 
 // Paths are finX's resources below FinX.BaseURL.
-type Paths struct{ Access, Sync, Token, Revoke, Accounts, Transactions string }
+type Paths struct{ Access, Sync, Token, Revoke, Accounts, Transactions, Probe string }
 
 // Timeouts bound one attempt of a call to finX.
 type Timeouts struct{ Link, Token, Accounts, Page time.Duration }

@@ -136,6 +136,8 @@ func finxPaths() []Setting {
 		path("FINX_PATH_ACCOUNTS", "/rest/accounts", "lists accounts", func(p *Paths) *string { return &p.Accounts }),
 		path("FINX_PATH_TRANSACTIONS", "/rest/accounts/{account_id}/transactions",
 			"lists transactions; without `{account_id}` the id goes into the query as `accounts`", func(p *Paths) *string { return &p.Transactions }),
+		path("FINX_PATH_PROBE", "/category-tree",
+			"tells whether finX works again after an outage: a GET as the client, about nobody; any answer of finX will do", func(p *Paths) *string { return &p.Probe }),
 	}
 }
 
