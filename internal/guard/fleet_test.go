@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -233,6 +235,18 @@ func start(t *testing.T, name string, s *server, cfg guard.Config) *replica {
 	})
 	t.Cleanup(stop)
 	return &replica{g, name, s, stop}
+}
+
+// fleet starts n replicas that know of each other.
+func fleet(t *testing.T, n int, s *server, cfg guard.Config) []*replica {
+	t.Helper()
+	cfg.Replicas = func() int { return n }
+	var out []*replica
+	for i := range n {
+		out = append(out, start(t, fmt.Sprintf("replica-%d", i), s, cfg))
+	}
+	synctest.Wait()
+	return out
 }
 
 // call makes one call if it may.

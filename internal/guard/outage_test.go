@@ -2,7 +2,6 @@ package guard_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -11,17 +10,6 @@ import (
 
 	"github.com/finx-connector/finx-connector/internal/guard"
 )
-
-func fleet(t *testing.T, n int, s *server, cfg guard.Config) []*replica {
-	t.Helper()
-	cfg.Replicas = func() int { return n }
-	var out []*replica
-	for i := range n {
-		out = append(out, start(t, fmt.Sprintf("replica-%d", i), s, cfg))
-	}
-	synctest.Wait()
-	return out
-}
 
 // Three replicas with 50 callers each, who all come back as soon as they are told
 // they may: in three hours the server hears one probe at a time, half a minute to a
