@@ -41,8 +41,9 @@ type Lane struct {
 	LastWords func(ctx context.Context, d Delivery, class fault.Class, err error) error
 	// Redact removes what may not be kept from a dead letter and from log lines;
 	// nil keeps the message as it is. texts are pieces of the error line, which may
-	// quote the message; they come back in their order. It is called once for each
-	// settled delivery.
+	// quote the message; they come back in their order. It is called at most once for
+	// each settled delivery, and not where nothing of it is kept: one that went well
+	// on a subject without tokens of its own.
 	Redact func(m events.Message, texts ...string) (events.Message, []string)
 }
 

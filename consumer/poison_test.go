@@ -136,6 +136,37 @@ func TestTheMessageIsRedactedOnce(t *testing.T) {
 	}
 }
 
+// TestNothingIsRedactedForAnAck: most messages go well, and their log line says
+// nothing of them but the subject. Only one with tokens of its own can hold a code.
+func TestNothingIsRedactedForAnAck(t *testing.T) {
+	r := newRig(t, 30*time.Second)
+	var redactions atomic.Int32
+	r.run(func(context.Context, consumer.Delivery) error { return nil }, func(_ *consumer.Config, l *consumer.Lane) {
+		l.Redact = func(m events.Message, texts ...string) (events.Message, []string) {
+			redactions.Add(1)
+			return events.RedactCallback(m, texts...)
+		}
+	})
+	settled := func(n int) func() bool { return func() bool { return len(r.log.lines(t, "delivery settled")) == n } }
+	body := `{"state":"s","code":"` + code + `"}`
+	r.publish(body, nil)
+	r.eventually("log line", settled(1))
+	if n := redactions.Load(); n != 0 {
+		t.Errorf("redacted %d times", n)
+	}
+	_, err := r.js.PublishMsg(r.ctx(), &nats.Msg{Subject: subject + "." + code, Data: []byte(body)})
+	r.must(err)
+	r.eventually("log line", settled(2))
+	if n := redactions.Load(); n != 1 {
+		t.Errorf("redacted %d times for a subject with the code", n)
+	}
+	for i, want := range []string{subject, subject + ".redacted"} {
+		if got := r.log.lines(t, "delivery settled")[i]["subject"]; got != want {
+			t.Errorf("subject %v in the log, want %s", got, want)
+		}
+	}
+}
+
 type quoting struct{ text string }
 
 func (q *quoting) Error() string { return q.text }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,11 +31,12 @@ func (w *work) settle(ctx context.Context, err, cause error) Action {
 		attempt: w.d.Attempt, failures: w.note.failures + 1, tries: w.note.tries + 1, refused: w.note.refused + 1,
 		failingSince: w.note.first, jitter: rand.Float64(), //nolint:gosec // a spread of delays, not a secret
 	}, w.limits(ctx, err), now)
-	kept := w.redacted(err)
+	// A look at every byte of the message, which most deliveries need not take.
+	kept := sync.OnceValue(func() keepable { return w.redacted(err) })
 	var stored error
 	if a.Kind == DeadLetter {
 		if stored = w.lastWords(ctx, a.Class, err); stored == nil {
-			stored = w.bury(ctx, a.Class, kept)
+			stored = w.bury(ctx, a.Class, kept())
 			l.status.buried(stored)
 		}
 		if stored != nil {
@@ -44,7 +45,7 @@ func (w *work) settle(ctx context.Context, err, cause error) Action {
 		}
 	}
 	if a.Kind == Park {
-		unparked := w.park(ctx, a, kept, now)
+		unparked := w.park(ctx, a, kept(), now)
 		l.status.parked(unparked)
 		if unparked != nil {
 			a.Kind, a.Delay = Nak, min(a.Delay, maxWait)
@@ -112,38 +113,4 @@ func (w *work) ack(ctx context.Context) error {
 		}
 		return fault.Transient(fault.NATS, err)
 	}, nil)
-}
-
-// report writes the one line a delivery gets. It never holds data: the subject
-// and the error have been through the lane's Redact.
-func (w *work) report(ctx context.Context, a Action, kept keepable, stored, said error) {
-	level := slog.LevelInfo
-	attrs := []slog.Attr{
-		slog.String("subject", kept.message.Subject), slog.String("stream", w.d.Stream), slog.Uint64("sequence", w.d.Sequence),
-		slog.Int("attempt", w.d.Attempt), slog.String("outcome", string(a.outcome())), slog.Duration("duration", time.Since(w.begun)),
-	}
-	switch a.Outcome {
-	case OutcomeDone, OutcomeShutdown: // neither has an error to tell
-	case OutcomeBusy: // of which there may be thousands
-		level = slog.LevelDebug
-		attrs = append(attrs, slog.Duration("delay", a.Delay))
-	case OutcomeRetry, OutcomeWaitUntil, OutcomeParked:
-		level = slog.LevelWarn
-		attrs = append(attrs, slog.Duration("delay", a.Delay), slog.String("error", kept.line))
-	case OutcomeDeadLetter:
-		level = slog.LevelError
-		attrs = append(attrs, slog.String("class", string(a.Class)), slog.String("error", kept.line))
-	case OutcomeNotStored:
-		level = slog.LevelError
-		attrs = append(attrs, slog.String("error", kept.line))
-	}
-	if stored != nil {
-		level = max(level, slog.LevelWarn)
-		attrs = append(attrs, slog.String("store_error", oneLine(stored.Error())))
-	}
-	if said != nil {
-		level = max(level, slog.LevelWarn)
-		attrs = append(attrs, slog.String("answer_error", oneLine(said.Error())))
-	}
-	w.lane.log.LogAttrs(ctx, level, "delivery settled", attrs...)
 }
