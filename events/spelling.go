@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"html"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -48,40 +47,77 @@ func decodeAll(s string, decode func(string) []string) []string {
 }
 
 func unescapes(s string) []string {
+	if !strings.ContainsAny(s, `%+\&`) {
+		return nil // nothing is escaped: each would be s once more
+	}
 	return []string{percentDecode(s), jsonUnescape(s), html.UnescapeString(s)}
 }
 
-// base64Run is what may be base64, or base64 behind something else. Shorter
-// runs cannot hold a code that would be looked for.
-var base64Run = regexp.MustCompile(`[A-Za-z0-9+/_-]{8,}`)
+// minBase64 is the length from which a run of its alphabet may be base64, or base64
+// behind something else. Shorter runs cannot hold a code that would be looked for.
+const minBase64 = 8
 
 // fromBase64 decodes the runs of s. Where in a run the encoding begins is not
-// known, so there is one result for each alignment.
+// known, so there is one result for each alignment. Nearly every string of a message
+// has a run, an id or a URL: this is on the way of every callback.
 func fromBase64(s string) []string {
-	runs := base64Run.FindAllString(s, -1)
-	if len(runs) == 0 {
+	var out [4][]byte
+	for from := 0; from < len(s); {
+		if !isBase64(s[from]) {
+			from++
+			continue
+		}
+		to := from + 1
+		for to < len(s) && isBase64(s[to]) {
+			to++
+		}
+		if to-from >= minBase64 {
+			run := standardBase64(s[from:to])
+			for offset := range out {
+				out[offset] = appendBase64(out[offset], run[offset:])
+			}
+		}
+		from = to
+	}
+	if out[0] == nil {
 		return nil
 	}
-	var forms []string
-	for offset := range 4 {
-		var out []byte
-		for _, run := range runs {
-			run = strings.NewReplacer("-", "+", "_", "/").Replace(run[offset:])
-			if len(run)%4 == 1 {
-				run = run[:len(run)-1]
-			}
-			b, err := base64.RawStdEncoding.DecodeString(run)
-			if err != nil {
-				continue // cannot be: the alphabet and the length are right
-			}
-			if len(out) > 0 {
-				out = append(out, '\n')
-			}
-			out = append(out, b...)
-		}
-		forms = append(forms, string(out))
+	forms := make([]string, len(out))
+	for offset := range out {
+		forms[offset] = string(out[offset])
 	}
 	return forms
+}
+
+func isBase64(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_'
+}
+
+// standardBase64 returns run in the standard alphabet, URLs having another one.
+func standardBase64(run string) []byte {
+	b := []byte(run)
+	for i, c := range b {
+		switch c {
+		case '-':
+			b[i] = '+'
+		case '_':
+			b[i] = '/'
+		}
+	}
+	return b
+}
+
+// appendBase64 appends what run encodes, on a line of its own.
+func appendBase64(dst, run []byte) []byte {
+	if len(run)%4 == 1 {
+		run = run[:len(run)-1]
+	}
+	if len(dst) > 0 {
+		dst = append(dst, '\n')
+	}
+	// It cannot fail: the alphabet and the length are right.
+	dst, _ = base64.RawStdEncoding.AppendDecode(dst, run)
+	return dst
 }
 
 func percentDecode(s string) string {
