@@ -54,23 +54,18 @@ func Encode(r Record) ([]byte, error) {
 // Decode reads what Encode wrote. Errors: *VersionError for a higher version,
 // a plain one for anything that is not a whole record.
 func Decode(data []byte) (Record, error) {
-	var head struct {
-		V  int    `json:"v"`
-		ID string `json:"id"`
-	}
-	// The version comes first: a newer layout may not fit Record at all.
-	if err := json.Unmarshal(data, &head); err != nil {
-		return Record{}, fmt.Errorf("connection: decoding record: %w", err)
-	}
-	if head.V > Version {
-		return Record{}, &VersionError{ID: head.ID, Got: head.V}
-	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return Record{}, fmt.Errorf("connection: decoding record: %w", err)
+		return Record{}, misfit(data, err)
+	}
+	if r.V > Version {
+		return Record{}, &VersionError{ID: r.ID, Got: r.V}
 	}
 	if err := r.check(); err != nil {
 		return Record{}, fmt.Errorf("connection: decoding record: %w", err)
+	}
+	if knowsAll(data) {
+		return r, nil
 	}
 	all := map[string]json.RawMessage{}
 	if err := json.Unmarshal(data, &all); err != nil {
@@ -85,6 +80,49 @@ func Decode(data []byte) (Record, error) {
 		r.extra = all
 	}
 	return r, nil
+}
+
+// misfit says why data does not fit Record: a newer layout may not fit at all.
+func misfit(data []byte, err error) error {
+	var head struct {
+		V  int    `json:"v"`
+		ID string `json:"id"`
+	}
+	if json.Unmarshal(data, &head) == nil && head.V > Version {
+		return &VersionError{ID: head.ID, Got: head.V}
+	}
+	return fmt.Errorf("connection: decoding record: %w", err)
+}
+
+// knowsAll reports whether the members of a JSON object are all of Record's. It
+// looks at their names only: nearly every record has no others, and to take one
+// apart again costs as much as decoding it. data must be valid.
+func knowsAll(data []byte) bool {
+	known := memberSet()
+	depth, name := 0, false // name: the next string is that of a member
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '{', '[':
+			depth++
+			name = depth == 1
+		case '}', ']':
+			depth--
+		case ',':
+			name = depth == 1
+		case '"':
+			start := i + 1
+			for i = start; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			if name && !known[string(data[start:i])] {
+				return false
+			}
+			name = false
+		}
+	}
+	return true
 }
 
 func (r Record) check() error {
@@ -109,6 +147,15 @@ var members = sync.OnceValue(func() []string { //nolint:gochecknoglobals // comp
 		}
 	}
 	return names
+})
+
+// memberSet returns the same as a set.
+var memberSet = sync.OnceValue(func() map[string]bool { //nolint:gochecknoglobals // as above
+	set := make(map[string]bool, len(members()))
+	for _, name := range members() {
+		set[name] = true
+	}
+	return set
 })
 
 // isMember reports whether name is a member of Record's JSON. encoding/json

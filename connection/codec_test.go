@@ -40,7 +40,7 @@ func TestEncodeDecodeRoundTrip(t *testing.T) {
 }
 
 func TestUnknownMembersOfTheSameVersionSurvive(t *testing.T) {
-	in := `{"v":1,"id":"c1","user_id":"u1","state":"requested","colour":{"deep":[1,2.50]},"mood":null}`
+	in := `{"v":1,"id":"c1","user_id":"u\"}1","state":"requested","request":{"v":[",",{"x":1}]},"colour":{"deep":[1,2.50]},"mood":null}`
 	r, err := connection.Decode([]byte(in))
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +95,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"v":1,"id":"c1","state":"requested"}`))
 	f.Add([]byte(`{"v":1,"id":"c1","state":"requested","V":1,"x":{},"STATE":"failed"}`))
 	f.Add([]byte(`{"v":2}`))
+	f.Add([]byte(`{ "v" : 1 , "id" : "c\"1\\" , "state":"requested", "request":{"a":["}",{"b":"\\\""}]}, "\u0078":1}`))
 	f.Add([]byte(`{"v":1,"id":"c1","state":"established","accounts":{"A":{"until":"x"}},"history":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := connection.Decode(data)
