@@ -52,7 +52,10 @@ func newHouse(t *testing.T, kind outage) *house {
 	t.Helper()
 	r, w := newRigWithOutage(t, kind, options{
 		sandbox: finxtest.Options{RevokeOnReuse: true, Shape: finxtest.Shape{Accounts: 1, Transactions: 20}},
-		env:     map[string]string{"FINX_TIMEOUT_TOKEN": "40s"}, // a held call must not end by itself
+		env: map[string]string{
+			"FINX_TIMEOUT_TOKEN": "40s",  // a held call must not end by itself
+			"BREAKER_FAILURES":   "1000", // every event is to meet the outage, not only the first few
+		},
 	})
 	return &house{rig: r, kind: kind, watch: w, p: r.serveAnywhere(true)}
 }
