@@ -131,15 +131,19 @@ func (g guards) gate(p guard.Priority, servers ...string) gate {
 // so all are asked again until a round goes through without waiting.
 func (g gate) Wait(ctx context.Context, n int) int {
 	for {
-		least, waited := n, false
+		least, waited, tries := n, false, false
 		for _, one := range g.guards {
-			waited = waited || one.guard.Status().Open
+			shut := one.guard.Status().Open
 			if least = min(least, one.guard.Wait(ctx, g.priority, least)); least == 0 {
 				return 0
 			}
+			now := one.guard.Status()
+			waited = waited || shut && !now.Open
+			// One delivery is let through to find out. Asked once more, it would have to
+			// wait for the next occasion.
+			tries = tries || now.Open || now.Probation
 		}
-		// One delivery is let through to find out about a server that is still open.
-		if !waited || least < n {
+		if !waited || tries {
 			return least
 		}
 	}

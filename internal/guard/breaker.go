@@ -40,6 +40,7 @@ type call struct {
 	epoch    uint64
 	probe    *probe
 	observed bool // it was not let through, but heard of
+	asks     bool // it only asked whether the server works
 }
 
 // wish is a change that is to be made to what is stored, whatever that is by then.
@@ -95,8 +96,8 @@ func (b *breaker) answer(now time.Time, c call, a Answer) {
 	switch {
 	case a.Kind == Alive && current:
 		b.inRow = 0
-		if b.cur.closable(now) {
-			b.close(now)
+		if b.cur.closable(now) || b.cur.isOnProbation() && !c.asks {
+			b.close(now, c.asks)
 			return
 		}
 	case a.Kind == Away:
@@ -113,7 +114,8 @@ func (b *breaker) answer(now time.Time, c call, a Answer) {
 
 // away takes in that there was no usable answer. While it is open only the probe
 // counts, so that what was under way before makes the wait no longer; and what was
-// begun before it closed says nothing about the time since.
+// begun before it closed says nothing about the time since. On probation one is
+// enough.
 func (b *breaker) away(now time.Time, c call, a Answer, probes bool) {
 	f := failure{kind: kindAway, why: a.Why}
 	switch {
@@ -124,7 +126,7 @@ func (b *breaker) away(now time.Time, c call, a Answer, probes bool) {
 			b.trip(now, f) // nobody is held back from this server: any call is a probe
 		}
 	case c.observed || c.epoch == b.epoch:
-		if b.inRow++; b.inRow >= b.failures {
+		if b.inRow++; b.inRow >= b.failures || b.cur.isOnProbation() {
 			b.trip(now, f)
 		}
 	}
@@ -156,6 +158,9 @@ func (b *breaker) trip(now time.Time, f failure) {
 	if f.kind == kindAway && (now.Before(b.private) || b.alone) {
 		// Others find it working. They are spared even while this lasts longer.
 		b.alone, b.private = true, now.Add(sick)
+		if b.cur.isOnProbation() {
+			b.own.Trips = b.cur.Trips
+		}
 		b.own = b.own.opened(now, f, b.lim)
 		b.release()
 		return
@@ -190,24 +195,30 @@ func (b *breaker) tell(found time.Time, next state) {
 	}}
 }
 
-// close lets everybody ask again: this process at once, the others as soon as it
-// is stored. It closes the episode it was about and no later one.
-func (b *breaker) close(now time.Time) {
+// close lets everybody ask again, on probation or for good, which ends a probation:
+// this process at once, the others as soon as it is stored. It is about this episode
+// and no later one.
+func (b *breaker) close(now time.Time, probation bool) {
 	common, own := b.common.Since, b.own.Since
-	shared := b.common.isOpen() || b.wish != nil
-	b.own, b.alone, b.wish, b.inRow, b.probe = state{}, false, nil, 0, nil
+	shared := b.common.isOpen() || b.common.isOnProbation() || b.wish != nil
+	if b.common.isOpen() || b.common.isOnProbation() {
+		b.common = b.common.closed(now, b.holder, probation)
+	}
+	if probation && b.own.isOpen() {
+		b.own = b.own.closed(now, b.holder, true)
+	} else {
+		b.own = state{}
+	}
+	b.alone, b.wish, b.inRow, b.probe = false, nil, 0, nil
 	if !b.shares || !shared {
 		return
 	}
-	if b.common.isOpen() {
-		b.common = b.common.closed(now, b.holder)
-	}
 	b.wish = &wish{change: func(now time.Time, stored state) (state, bool) {
 		same := stored.Since.Equal(common) || stored.Since.Equal(own)
-		if !same || !stored.closable(now) {
+		if !same || !stored.closable(now) && (probation || !stored.isOnProbation()) {
 			return stored, false
 		}
-		return stored.closed(now, b.holder), true
+		return stored.closed(now, b.holder, probation), true
 	}}
 }
 
@@ -232,6 +243,9 @@ func (b *breaker) learn(now time.Time, stored state, revision uint64) {
 	b.common, b.revision, b.known = stored.bounded(now, b.lim), revision, true
 	if b.wish != nil && !b.wish.own.isOpen() {
 		b.common, _ = b.wish.apply(now, b.common, b.probe == nil, b.holder) // it will be so in a moment
+	}
+	if b.own.isOnProbation() && stored.Since.Equal(b.own.Since) {
+		b.own = state{} // the others know, and one of them may end it
 	}
 	if stored.Overruled == b.holder && now.Before(stored.ClosedAt.Add(sick)) {
 		b.private = stored.ClosedAt.Add(sick)

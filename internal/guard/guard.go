@@ -31,7 +31,9 @@ type Config struct {
 	// zero.
 	Probe time.Duration
 	// ProbeWith asks the server whether it works, so that no call has to find out;
-	// nil: the next call does. An error with the verdict WaitUntil says until when
+	// nil: the next call does. Where it does, the server is on probation: until a call
+	// has gone well they go one at a time, those that spend nothing first, and the
+	// first that does not opens it again, for longer. An error with the verdict WaitUntil says until when
 	// everybody is to stay away. It is ended after Probe, and needs Run.
 	ProbeWith func(context.Context) error
 	// Concurrency is how many calls of this process are under way at most; 0: any
@@ -66,7 +68,7 @@ type Guard struct {
 	total     int           // calls under way
 	current   int           // those let through since it opened or closed last
 	peak      int           // most of them
-	armed     bool          // a timer will serve the queue
+	armed     time.Time     // when a timer will serve the queue; zero: there is none
 	running   bool          // somebody probes with ProbeWith
 	granted   [Page + 1]grant
 }
@@ -157,8 +159,11 @@ type Status struct {
 	Since   time.Time // when it opened
 	Until   time.Time // before that nobody asks; what comes after is a probe
 	Probing bool      // somebody finds out whether the server works again
-	Trips   int       // times it opened without having been closed
+	Trips   int       // times it opened without a call that went well in between
 	Why     string    // the last failure
+	// Probation says that the server is asked again, because it says that it works,
+	// and that no call has gone well since.
+	Probation bool
 }
 
 // Status returns what g does at the moment.
@@ -170,7 +175,7 @@ func (g *Guard) Status() Status {
 	defer g.mu.Unlock()
 	now, s := clock(), g.b.cur
 	return Status{
-		Open: s.isOpen(), Since: s.Since, Until: s.OpenUntil, Trips: s.Trips, Why: s.Why,
+		Open: s.isOpen(), Since: s.Since, Until: s.OpenUntil, Trips: s.Trips, Why: s.Why, Probation: s.isOnProbation(),
 		Probing: s.isOpen() && (g.b.probing(now) || s.probedBy(now) != ""),
 	}
 }
@@ -209,9 +214,26 @@ func (g *Guard) settle(now time.Time) {
 		return
 	}
 	g.notify()
+	g.turned(now, before, after)
+	if before.isOpen() != after.isOpen() {
+		g.current, g.peak = 0, 0
+		g.meter.opened(after.isOpen())
+		g.meter.limited(g.limit.shown())
+	}
+	if after.isOpen() && after.Trips > before.Trips && after.By == g.b.holder {
+		g.meter.tripped()
+	}
+	g.meter.queued(g.queue.len())
+}
+
+// turned draws the consequences of an opening, a closing, or the end of a probation.
+// For holders of mu.
+func (g *Guard) turned(now time.Time, before, after state) {
 	switch {
 	case !before.isOpen() && after.isOpen():
-		g.limit.cut(now, g.peak)
+		if !before.isOnProbation() { // one at a time says nothing about how many it stands
+			g.limit.cut(now, g.peak)
+		}
 		g.log.Warn("a server is left alone", "server", g.cfg.Name, "kind", after.Kind, "until", after.OpenUntil, "by", after.By, "why", after.Why)
 		for w := g.queue.next(); w != nil; w = g.queue.next() {
 			w.err = g.refusal(now)
@@ -220,17 +242,12 @@ func (g *Guard) settle(now time.Time) {
 		}
 	case before.isOpen() && !after.isOpen():
 		g.limit.restart()
-		g.log.Info("a server is asked again", "server", g.cfg.Name, "away_for", now.Sub(before.Since).Round(time.Millisecond))
+		g.log.Info("a server is asked again", "server", g.cfg.Name, "probation", after.isOnProbation(), "away_for", now.Sub(before.Since).Round(time.Millisecond))
+	case after.isOnProbation() && !before.isOnProbation():
+		g.limit.restart() // what came before was not heard of
+	case before.isOnProbation() && !after.isOnProbation():
+		g.serve(now) // who gave way need not any more
 	}
-	if before.isOpen() != after.isOpen() {
-		g.current, g.peak = 0, 0
-		g.meter.opened(after.isOpen())
-		g.meter.limited(g.limit.shown())
-	}
-	if after.Trips > before.Trips && after.By == g.b.holder {
-		g.meter.tripped()
-	}
-	g.meter.queued(g.queue.len())
 }
 
 // notify wakes those who wait for a change. For holders of mu.

@@ -29,7 +29,7 @@ func (g *Guard) probe(ctx context.Context) {
 			continue
 		}
 		c := g.admit(clock())
-		c.probe = p
+		c.probe, c.asks = p, true
 		g.meter.probed()
 		g.mu.Unlock()
 		g.end(c, g.ask(ctx))

@@ -25,14 +25,24 @@ func allowance(p Priority) time.Duration {
 	return time.Minute
 }
 
+// patience is how long a call that spends something gives way to others on
+// probation, where the first to go may be lost: time for the other lanes to come.
+const patience = 3 * time.Second
+
+// spends reports whether what a call of that priority carries may be gone when its
+// answer is lost: a code, a refresh token.
+func spends(p Priority) bool { return p == Callback || p == Token }
+
 // waiter is one call that waits for its turn. Whoever takes it out of the queue
 // sets turn or err and closes ready.
 type waiter struct {
-	first bool // before everybody that is not
-	by    time.Time
-	order uint64 // among equals, who came first
-	ready chan struct{}
-	index int // in the queue, -1 = no longer in it
+	first  bool // before everybody that is not
+	by     time.Time
+	order  uint64 // among equals, who came first
+	spends bool
+	came   time.Time
+	ready  chan struct{}
+	index  int // in the queue, -1 = no longer in it
 
 	turn call
 	err  error
@@ -48,9 +58,30 @@ func (q *queue) len() int { return len(q.waiters) }
 
 func (q *queue) add(now time.Time, p Priority) *waiter {
 	q.came++
-	w := &waiter{first: p == Callback, by: now.Add(allowance(p)), order: q.came, ready: make(chan struct{})}
+	w := &waiter{first: p == Callback, by: now.Add(allowance(p)), order: q.came, spends: spends(p), came: now, ready: make(chan struct{})}
 	heap.Push(&q.waiters, w)
 	return w
+}
+
+// trial returns who finds out on probation whether calls go well: the most urgent of
+// those that spend nothing, or, where there are none, who has waited longest, and
+// until when that one has patience. nil when nobody waits.
+func (q *queue) trial() (w *waiter, from time.Time) {
+	var harmless, patient *waiter
+	for i, w := range q.waiters {
+		switch {
+		case w.spends:
+			if patient == nil || w.order < patient.order {
+				patient = w
+			}
+		case harmless == nil || q.waiters.Less(i, harmless.index):
+			harmless = w
+		}
+	}
+	if harmless != nil || patient == nil {
+		return harmless, time.Time{}
+	}
+	return patient, patient.came.Add(patience)
 }
 
 // next takes the most urgent out, nil when nobody waits.

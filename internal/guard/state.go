@@ -22,8 +22,9 @@ type state struct {
 	OpenUntil time.Time `json:"open_until,omitzero"`
 	// Since is when it opened; it names the episode.
 	Since time.Time `json:"since,omitzero"`
-	// Trips counts how often it opened without having been closed; the wait grows
-	// with it.
+	// Trips counts how often it opened without having gone well in between; the wait
+	// grows with it. More than none in a closed state is probation: the server said
+	// that it works, and no call has found that to be so yet.
 	Trips int `json:"trips,omitempty"`
 	// Why is the last failure, for people.
 	Why string `json:"why,omitempty"`
@@ -59,6 +60,10 @@ type failure struct {
 
 // isOpen reports whether the server is not to be asked by everybody.
 func (s state) isOpen() bool { return !s.OpenUntil.IsZero() }
+
+// isOnProbation reports whether the server is asked, one call after the other,
+// because nobody knows yet whether it does more than to say that it works.
+func (s state) isOnProbation() bool { return !s.isOpen() && s.Trips > 0 }
 
 // opened is the state after a failure that opens: the first, or that of a probe.
 // The wait lies between half and the whole of First × 2^trips, at most Max; a time
@@ -96,11 +101,19 @@ func (s state) extended(f failure) (next state, changed bool) {
 }
 
 // merged is what two openings say together, later being the younger knowledge:
-// the later time, the more trips, the episode that began first.
+// the later time, the more trips, the episode that began first. An opening after a
+// probation goes on counting, and who opens then is not the only one to say so if
+// another did before.
 func (s state) merged(now time.Time, later state) state {
 	switch {
+	case !later.isOpen() && !s.isOpen() && later.Trips > s.Trips:
+		return later
 	case !later.isOpen():
 		return s
+	case s.isOnProbation():
+		later.Trips = max(later.Trips, s.Trips)
+		later.Others = later.Others || s.Others || s.By != later.By
+		return later
 	case !s.isOpen():
 		return later
 	}
@@ -175,7 +188,7 @@ func (s state) bounded(now time.Time, lim limits) state {
 
 // as is the stored state as it was seen, bounded, if it still is that one.
 func (s state) as(seen state) state {
-	if !s.Since.Equal(seen.Since) || s.Trips != seen.Trips || s.Kind != seen.Kind || s.Kind != kindAway {
+	if !s.isOpen() || !s.Since.Equal(seen.Since) || s.Trips != seen.Trips || s.Kind != seen.Kind || s.Kind != kindAway {
 		return s
 	}
 	s.OpenUntil = seen.OpenUntil
@@ -191,11 +204,16 @@ func (s state) closable(now time.Time) bool {
 	return s.isOpen() && (s.Kind == kindAway || !now.Before(s.OpenUntil))
 }
 
-// closed is the state after holder found the server working.
-func (s state) closed(now time.Time, holder string) state {
+// closed is the state after holder found the server working: by a call, or, with
+// probation, only by asking whether it works.
+func (s state) closed(now time.Time, holder string, probation bool) state {
 	next := state{ClosedAt: now}
 	if s.Kind == kindAway && !s.Others && s.By != holder {
 		next.Overruled = s.By
+	}
+	if probation {
+		next.Kind, next.Since, next.Why, next.By, next.Others = s.Kind, s.Since, s.Why, s.By, s.Others
+		next.Trips = max(s.Trips, 1)
 	}
 	return next
 }

@@ -187,10 +187,47 @@ func TestClosed(t *testing.T) {
 			if got := c.s.closable(at(0)); got != c.closable {
 				t.Errorf("closable = %v", got)
 			}
-			if got, want := c.s.closed(at(0), "b"), (state{Overruled: c.overruled, ClosedAt: at(0)}); got != want {
+			want := state{Overruled: c.overruled, ClosedAt: at(0)}
+			if got := c.s.closed(at(0), "b", false); got != want || got.isOnProbation() {
 				t.Errorf("closed: %+v, want %+v", got, want)
 			}
+			c.s.Since, c.s.Trips, c.s.Why, c.s.Prober, c.s.ProbeUntil = at(-9), 3, "no route", "b", at(9)
+			probation := c.s.closed(at(0), "b", true)
+			if got := probation.closed(at(0), "b", false); got != want {
+				t.Errorf("closed after probation: %+v, want %+v", got, want)
+			}
+			want.Kind, want.By, want.Others, want.Since, want.Trips, want.Why = c.s.Kind, c.s.By, c.s.Others, at(-9), 3, "no route"
+			if probation != want || !probation.isOnProbation() || probation.isOpen() || probation.closable(at(0)) {
+				t.Errorf("on probation: %+v, want %+v", probation, want)
+			}
 		})
+	}
+}
+
+// What opens after a probation goes on where that began, and is an episode of its own.
+func TestMergedAfterProbation(t *testing.T) {
+	s := state{Kind: kindAway, Since: at(1), Trips: 4, By: "a"}
+	again := state{Kind: kindAway, OpenUntil: at(9), Since: at(5), Trips: 1, By: "b"}
+	want := state{Kind: kindAway, OpenUntil: at(9), Since: at(5), Trips: 4, By: "b", Others: true}
+	if got := s.merged(at(5), again); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := again.merged(at(5), s); got != again {
+		t.Errorf("a probation changes what is open: %+v", got)
+	}
+	for _, closed := range []state{{}, {ClosedAt: at(3), Overruled: "c"}, {Since: at(0), Trips: 3}} {
+		if got := s.merged(at(5), closed); got != s {
+			t.Errorf("%+v", got)
+		}
+		if got := closed.merged(at(5), s); got != s {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := s.as(state{Kind: kindAway, Since: at(1), Trips: 4, By: "a", OpenUntil: at(3)}); got != s {
+		t.Errorf("it is open again: %+v", got)
+	}
+	if got := s.opened(at(5), failure{kind: kindAway, holder: "a", jitter: 0}, limits{first: time.Second, most: time.Minute}); got.Trips != 5 || !got.OpenUntil.Equal(at(13)) || got.Others {
+		t.Errorf("opened again: %+v", got)
 	}
 }
 

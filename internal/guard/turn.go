@@ -47,7 +47,8 @@ func (g *Guard) turn(ctx context.Context, p Priority) (call, error) {
 		}
 		now = clock()
 	}
-	if g.queue.len() == 0 && g.limit.room(g.current, g.total) && g.pace.wait(now) <= 0 {
+	gives := g.b.cur.isOnProbation() && spends(p)
+	if g.queue.len() == 0 && !gives && g.limit.room(g.current, g.total) && g.pace.wait(now) <= 0 {
 		c := g.admit(now)
 		g.mu.Unlock()
 		g.meter.waited(0)
@@ -156,22 +157,45 @@ func (g *Guard) end(c call, a Answer) {
 func (g *Guard) serve(now time.Time) {
 	for g.queue.len() > 0 && g.limit.room(g.current, g.total) {
 		if wait := g.pace.wait(now); wait > 0 {
-			if !g.armed {
-				g.armed = true
-				time.AfterFunc(wait, g.tick)
-			}
+			g.arm(now.Add(wait), wait)
 			return
 		}
-		w := g.queue.next()
+		w := g.chosen(now)
+		if w == nil {
+			return
+		}
 		w.turn = g.admit(now)
 		close(w.ready)
 		g.meter.queued(g.queue.len())
 	}
 }
 
+// chosen takes out of the queue who goes next; nil: nobody yet, and a timer will ask
+// again. For holders of mu, while somebody waits.
+func (g *Guard) chosen(now time.Time) *waiter {
+	if !g.b.cur.isOnProbation() {
+		return g.queue.next()
+	}
+	w, from := g.queue.trial()
+	if wait := from.Sub(now); wait > 0 {
+		g.arm(from, wait)
+		return nil
+	}
+	g.queue.remove(w)
+	return w
+}
+
+// arm arranges for the queue to be served at that time, if that is not done earlier.
+func (g *Guard) arm(at time.Time, wait time.Duration) {
+	if g.armed.IsZero() || at.Before(g.armed) {
+		g.armed = at
+		time.AfterFunc(wait, g.tick)
+	}
+}
+
 func (g *Guard) tick() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.armed = false
+	g.armed = time.Time{} // whichever timer it was: what is missing is armed again
 	g.serve(clock())
 }

@@ -21,8 +21,9 @@ type grant struct {
 }
 
 // Wait blocks while calls of that priority would be refused. Then it returns how
-// many of n deliveries may be taken: all while the server is asked, and one of
-// them when a probe is due that only a call can make, to one lane after the other.
+// many of n deliveries may be taken: all while the server is asked; one of them, to
+// each lane now and then, while it is on probation; and one, to one lane after the
+// other, when a probe is due that only a call can make.
 // It returns 0 when ctx has ended.
 func (g *Guard) Wait(ctx context.Context, p Priority, n int) int {
 	if g == nil {
@@ -38,7 +39,7 @@ func (g *Guard) Wait(ctx context.Context, p Priority, n int) int {
 		}
 		g.mu.Lock()
 		now, changed := clock(), g.changed
-		if !g.b.cur.isOpen() {
+		if !g.b.cur.isOpen() && !g.b.cur.isOnProbation() {
 			g.mu.Unlock()
 			return n
 		}
@@ -54,12 +55,16 @@ func (g *Guard) Wait(ctx context.Context, p Priority, n int) int {
 }
 
 // laneAt is when a lane may take a delivery to probe with; may is false when
-// deliveries never do. For holders of mu, while open.
+// deliveries never do. For holders of mu, while open or on probation.
 func (g *Guard) laneAt(now time.Time, p Priority) (at time.Time, may bool) {
-	if g.cfg.ProbeWith != nil && g.running {
+	switch {
+	case g.b.cur.isOnProbation(): // each of them: the queue decides who goes first
+		at = now
+	case g.cfg.ProbeWith != nil && g.running:
 		return time.Time{}, false
+	default:
+		at = g.b.dueAt(now).Add(time.Duration(p) * step)
 	}
-	at = g.b.dueAt(now).Add(time.Duration(p) * step)
 	if last := g.granted[p]; last.episode == g.b.episode && last.at.Add(another).After(at) {
 		at = last.at.Add(another)
 	}

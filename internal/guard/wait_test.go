@@ -90,7 +90,8 @@ func TestTheServerIsAskedForItself(t *testing.T) {
 			answer = err
 			return len(asked)
 		}
-		replicas := fleet(t, 3, newServer(0, nil), guard.Config{Shared: newMemory(), ProbeWith: ask})
+		s := newServer(0, always(guard.Answer{Kind: guard.Alive}))
+		replicas := fleet(t, 3, s, guard.Config{Shared: newMemory(), ProbeWith: ask})
 		for range 5 {
 			replicas[0].Observe(guard.Answer{Kind: guard.Away, Why: "sealed"})
 		}
@@ -99,7 +100,7 @@ func TestTheServerIsAskedForItself(t *testing.T) {
 		var lanes sync.WaitGroup
 		for _, r := range replicas {
 			lanes.Go(func() {
-				if n := r.Wait(t.Context(), guard.Callback, 5); n != 5 {
+				if n := r.Wait(t.Context(), guard.Link, 5); n != 1 { // on probation
 					t.Errorf("%s: %d of 5", r.name, n)
 				}
 			})
@@ -117,6 +118,15 @@ func TestTheServerIsAskedForItself(t *testing.T) {
 		time.Sleep(time.Hour + time.Second)
 		lanes.Wait()
 		wantOpen(t, false, replicas...)
+		if err := replicas[2].call(t.Context(), guard.Link); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		for _, r := range replicas {
+			if n := r.Wait(t.Context(), guard.Callback, 5); n != 5 {
+				t.Errorf("%s: %d of 5 after a call", r.name, n)
+			}
+		}
 		if got := set(nil); got != n+2 {
 			t.Errorf("%d probes closed it", got-n-1)
 		}
