@@ -66,8 +66,9 @@ type Config struct {
 	MaxRecordBytes int           // largest record, as JSON
 
 	// Observe is told what each operation says about Vault as a whole, and each failed
-	// login in the background. It must not block. nil: nobody is told. No operation is
-	// ever held back for it: tokens in hand must always be tried.
+	// login in the background; of Check only that Vault is away. It must not block.
+	// nil: nobody is told. No operation is ever held back for it: tokens in hand must
+	// always be tried.
 	Observe func(guard.Answer)
 
 	Logger  *slog.Logger // nil logs nothing

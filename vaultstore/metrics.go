@@ -22,9 +22,12 @@ type Metrics struct {
 	undestroyed prometheus.Counter
 }
 
+// opCheck is the operation that concerns no record.
+const opCheck = "check"
+
 // The label values, all created at the start.
 func operationNames() []string {
-	return []string{"check", "datakey", "destroy", "erase", "get", "list", "openkey", "prepare", "put"}
+	return []string{opCheck, "datakey", "destroy", "erase", "get", "list", "openkey", "prepare", "put"}
 }
 
 func outcomeNames() []string {

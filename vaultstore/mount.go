@@ -31,7 +31,7 @@ func (l limits) destroys() bool { return !l.known || l.maxVersions > 1 }
 // token's policies allow what a record needs. Call it for readiness; it also
 // notices a changed configuration of the mount. It writes nothing.
 func (s *Store) Check(ctx context.Context) (err error) {
-	defer s.measure(ctx, "check", time.Now(), &err)
+	defer s.measure(ctx, opCheck, time.Now(), &err)
 	if err = s.inspect(ctx); err == nil {
 		err = s.checkRights(ctx)
 	}

@@ -249,7 +249,9 @@ func TestARealVaultSaysWhetherItWorks(t *testing.T) {
 	if err := store.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	says(t, "check", e.one(t), guard.Alive, "")
+	if len(e.heard) != 0 {
+		t.Errorf("a check that went well says %+v", e.heard)
+	}
 	if _, err := store.Put(t.Context(), id, vaultstore.Record{}, 0); err != nil {
 		t.Fatal(err)
 	}
