@@ -23,7 +23,7 @@ const storeWithin = 5 * time.Second
 // the stream's dedupe window is none. Heartbeats go on meanwhile.
 func (w *work) bury(ctx context.Context, class fault.Class, kept keepable) error {
 	l := w.lane
-	stop := w.keepAlive(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout+storeWithin)
+	stop := w.keepAlive(l.cfg.DeadLetterTimeout + storeWithin)
 	defer stop()
 	ctx, cancel := outlive(ctx, settleGrace)
 	defer cancel()
@@ -65,7 +65,7 @@ func (w *work) lastWords(ctx context.Context, class fault.Class, cause error) er
 	if l.LastWords == nil || w.speechless || class != fault.Exhausted && class != fault.Outage {
 		return nil
 	}
-	stop := w.keepAlive(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout)
+	stop := w.keepAlive(l.cfg.DeadLetterTimeout)
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.DeadLetterTimeout)
 	defer cancel()

@@ -41,7 +41,7 @@ func (c *Config) parkAfter() time.Duration {
 // with its consumer. Heartbeats go on meanwhile.
 func (w *work) park(ctx context.Context, a Action, kept keepable, now time.Time) error {
 	l := w.lane
-	stop := w.keepAlive(context.WithoutCancel(ctx), parkBudget+readWithin+storeWithin)
+	stop := w.keepAlive(parkBudget + readWithin + storeWithin)
 	defer stop()
 	ctx, cancel := outlive(ctx, settleGrace)
 	defer cancel()

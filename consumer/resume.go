@@ -48,7 +48,7 @@ func (q *queue) leave() { q.waiting.Add(-1) }
 // free when resume returns.
 func (w *work) resume(ctx context.Context) {
 	due := w.lane
-	stop := w.keepAlive(context.WithoutCancel(ctx), readWithin+storeWithin)
+	stop := w.keepAlive(readWithin + storeWithin)
 	defer stop()
 	r, err := parseReference(due.cfg.Codec, w.d.Subject, w.d.Data)
 	if err != nil {
@@ -113,7 +113,7 @@ func (w *work) of(l *lane, r reference) *work {
 // too long.
 func (w *work) await(ctx context.Context, take chan<- struct{}, granted <-chan struct{}) {
 	l := w.lane
-	stop := w.keepAlive(context.WithoutCancel(ctx), queuePatience+settleGrace)
+	stop := w.keepAlive(queuePatience + settleGrace)
 	patience := time.NewTimer(queuePatience)
 	defer patience.Stop()
 	select {

@@ -64,7 +64,7 @@ func (s *suspicion) enter(ctx context.Context, w *work) (leave func(lived bool),
 	if s.cfg.Suspects == nil || w.note.attempt(w.delivered) < suspectFrom || w.note.returned {
 		return func(bool) {}, nil
 	}
-	stop := w.keepAlive(context.WithoutCancel(ctx), doorPatience+suspectWithin+w.lane.Deadline)
+	stop := w.keepAlive(doorPatience + suspectWithin + w.lane.Deadline)
 	defer stop()
 	if !s.pass(ctx) {
 		return func(bool) {}, errBusy

@@ -96,7 +96,7 @@ func (w *work) run(ctx context.Context) {
 		leave(w.settle(ctx, err, nil).Kind == DeadLetter)
 		return
 	}
-	stop := w.keepAlive(context.WithoutCancel(ctx), l.Deadline)
+	stop := w.keepAlive(l.Deadline)
 	hctx, cancel := context.WithTimeoutCause(ctx, l.Deadline, ErrDeadline)
 	defer cancel()
 	hung := w.watch(func() {
@@ -177,26 +177,31 @@ func panicError(p any) error {
 
 // keepAlive tells the server every heartbeat that the message is being worked on,
 // for no longer than limit: a handler that hangs must not own its message for
-// ever. The returned function stops it and waits until nothing more is sent.
-func (w *work) keepAlive(ctx context.Context, limit time.Duration) (stop func()) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	var done sync.WaitGroup
-	done.Go(func() {
-		tick := time.NewTicker(w.heartbeat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				// A lost one is made up for by the next; a longer gap means a second
-				// delivery, which handlers must bear anyway.
-				w.lane.cfg.Metrics.heartbeat(w.lane.Name, w.msg.InProgress() == nil)
-			}
+// ever. The returned function stops it and waits until nothing more is sent. Nobody
+// waits on a goroutine meanwhile: there may be thousands of messages.
+func (w *work) keepAlive(limit time.Duration) (stop func()) {
+	end := time.Now().Add(limit)
+	var mu sync.Mutex // held while a heartbeat is sent
+	var timer *time.Timer
+	stopped := false
+	beat := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped || !time.Now().Before(end) {
+			return
 		}
-	})
+		// A lost one is made up for by the next; a longer gap means a second
+		// delivery, which handlers must bear anyway.
+		w.lane.cfg.Metrics.heartbeat(w.lane.Name, w.msg.InProgress() == nil)
+		timer.Reset(w.heartbeat)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(w.heartbeat, beat)
 	return func() {
-		cancel()
-		done.Wait()
+		timer.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
 	}
 }

@@ -39,19 +39,15 @@ func (l *Locker) Lock(ctx context.Context, name string) (held context.Context, r
 		return nil, nil, err
 	}
 	held, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := l.keep(held, lease, renewed); err != nil {
-			l.Logger.WarnContext(ctx, "lease lost", "lease", name, "error", err)
-			cancel(err)
-		}
-	}()
+	stop := l.keep(held, lease, renewed, func(err error) {
+		l.Logger.WarnContext(ctx, "lease lost", "lease", name, "error", err)
+		cancel(err)
+	})
 	var once sync.Once
 	return held, func() {
 		once.Do(func() {
 			cancel(nil)
-			<-done
+			stop()
 			ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 			defer stop()
 			if err := lease.Release(ctx); err != nil {
@@ -61,32 +57,50 @@ func (l *Locker) Lock(ctx context.Context, name string) (held context.Context, r
 	}, nil
 }
 
-// keep renews the lease until ctx ends. It returns an error when the lease is
-// lost, or may be because no renewal came through for a whole TTL.
-func (l *Locker) keep(ctx context.Context, lease connection.Lease, renewed time.Time) error {
-	tick := time.NewTicker(l.TTL / 3)
-	defer tick.Stop()
-	end := time.NewTimer(time.Until(renewed.Add(l.TTL)))
-	defer end.Stop()
+// keep renews the lease until ctx ends. It calls lost when the lease is, or may be
+// because no renewal came through for a whole TTL. The function it returns stops it
+// and waits for a renewal under way. Between two renewals nobody waits on a
+// goroutine: there may be thousands of locks.
+func (l *Locker) keep(ctx context.Context, lease connection.Lease, renewed time.Time, lost func(error)) (stop func()) {
+	var mu sync.Mutex // held while the lease is renewed
+	var timer *time.Timer
 	var failed error
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-end.C:
-			return errors.Join(fmt.Errorf("%w: not renewed within %s", ErrLeaseLost, l.TTL), failed)
-		case <-tick.C:
+	over := false
+	step := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over || ctx.Err() != nil {
+			return
 		}
-		start := time.Now()
-		try, stop := context.WithDeadline(ctx, renewed.Add(l.TTL))
-		failed = lease.Renew(try)
-		stop()
-		if errors.Is(failed, ErrLeaseLost) {
-			return failed
+		start, end := time.Now(), renewed.Add(l.TTL)
+		if start.Before(end) {
+			try, cancel := context.WithDeadline(ctx, end)
+			failed = lease.Renew(try)
+			cancel()
+			if failed == nil {
+				renewed, end = start, start.Add(l.TTL)
+			}
 		}
-		if failed == nil {
-			renewed = start
-			end.Reset(time.Until(renewed.Add(l.TTL)))
+		switch now := time.Now(); {
+		case ctx.Err() != nil:
+			over = true
+		case errors.Is(failed, ErrLeaseLost):
+			over = true
+			lost(failed)
+		case !now.Before(end):
+			over = true
+			lost(errors.Join(fmt.Errorf("%w: not renewed within %s", ErrLeaseLost, l.TTL), failed))
+		default:
+			timer.Reset(min(l.TTL/3, end.Sub(now)))
 		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(min(l.TTL/3, time.Until(renewed.Add(l.TTL))), step)
+	return func() {
+		timer.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
 	}
 }
