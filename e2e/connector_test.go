@@ -22,6 +22,13 @@ import (
 // returned stop drains it; the end of the test does so too.
 func (r *rig) start() (stop func()) {
 	r.t.Helper()
+	_, stop = r.startAt()
+	return stop
+}
+
+// startAt is start for those who ask the health server at addr.
+func (r *rig) startAt() (addr string, stop func()) {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	s := r.settings()
 	s.Process.ListenAddr = "127.0.0.1:0"
@@ -43,12 +50,12 @@ func (r *rig) start() (stop func()) {
 	}
 	r.t.Cleanup(stop)
 	select {
-	case addr := <-ready:
+	case addr = <-ready:
 		waitReady(r.t, addr, nil)
 	case err := <-ended:
 		r.t.Fatalf("the connector did not start: %v", err)
 	}
-	return stop
+	return addr, stop
 }
 
 // process is the real program, as a process of its own.
