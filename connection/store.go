@@ -32,6 +32,7 @@ type StateBinding struct {
 	ConnectionID string
 	ConsumedAt   time.Time // zero until consumed
 	CodeSHA256   string    // of the code that consumed it, lower-case hex
+	Revision     uint64    // of what was looked up, for who changes it; 0 where a store has none
 }
 
 // Lease is the right to be the only one at work on something, until it runs

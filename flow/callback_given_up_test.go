@@ -29,14 +29,14 @@ func TestAnOldCallbackWithAnOpenExchange(t *testing.T) {
 	}{
 		{"never sent", events.ReasonCodeExpired, func(*rig, string, secret.Text) {}},
 		{"state consumed, nothing sent", events.ReasonCodeExpired, func(r *rig, _ string, code secret.Text) {
-			r.must(r.records.ConsumeState(r.t.Context(), "state-1", code.SHA256(), time.Now()))
+			r.must(r.records.ConsumeState(r.t.Context(), "state-1", connection.StateBinding{}, code.SHA256(), time.Now()))
 		}},
 		{"sent", events.ReasonExchangeOutcomeUnknown, func(r *rig, id string, code secret.Text) {
-			r.must(r.records.ConsumeState(r.t.Context(), "state-1", code.SHA256(), time.Now()))
+			r.must(r.records.ConsumeState(r.t.Context(), "state-1", connection.StateBinding{}, code.SHA256(), time.Now()))
 			leave(r.t, r.secrets, id, "exchange", code, time.Hour+time.Minute)
 		}},
 		{"sent by a process that lost much time", events.ReasonExchangeOutcomeUnknown, func(r *rig, id string, code secret.Text) {
-			r.must(r.records.ConsumeState(r.t.Context(), "state-1", code.SHA256(), time.Now()))
+			r.must(r.records.ConsumeState(r.t.Context(), "state-1", connection.StateBinding{}, code.SHA256(), time.Now()))
 			leave(r.t, r.secrets, id, "exchange", code, 10*time.Minute)
 		}},
 	}
@@ -66,7 +66,7 @@ func TestAnOldCallbackWaitsForACallUnderWay(t *testing.T) {
 	rec, link := r.connect("connect-1", "state-1")
 	callback, e := r.approve(link), event("cb-1")
 	e.Time = e.Time.Add(-2 * time.Hour)
-	r.must(r.records.ConsumeState(t.Context(), "state-1", callback.Code.SHA256(), time.Now()))
+	r.must(r.records.ConsumeState(t.Context(), "state-1", connection.StateBinding{}, callback.Code.SHA256(), time.Now()))
 	leave(t, r.secrets, rec.ID, "exchange", callback.Code, 0)
 	err := r.CallbackReceived(t.Context(), e, callback)
 	if until, ok := fault.Until(err); !ok || time.Until(until) > time.Minute {
@@ -102,7 +102,7 @@ func TestAGivenUpCallback(t *testing.T) {
 			rec, link := r.connect("connect-1", "state-1")
 			callback, e := r.approve(link), event("cb-1")
 			if c.consumed {
-				r.must(r.records.ConsumeState(t.Context(), "state-1", callback.Code.SHA256(), time.Now()))
+				r.must(r.records.ConsumeState(t.Context(), "state-1", connection.StateBinding{}, callback.Code.SHA256(), time.Now()))
 			}
 			if c.mark > 0 {
 				leave(t, r.secrets, rec.ID, "exchange", callback.Code, c.mark)
@@ -186,7 +186,7 @@ func TestAnOldCallbackWhoseTokensCameHome(t *testing.T) {
 	rec, link := r.connect("connect-1", "state-1")
 	callback, e := r.approve(link), event("cb-1")
 	e.Time = e.Time.Add(-2 * time.Hour)
-	r.must(r.records.ConsumeState(t.Context(), "state-1", callback.Code.SHA256(), time.Now()))
+	r.must(r.records.ConsumeState(t.Context(), "state-1", connection.StateBinding{}, callback.Code.SHA256(), time.Now()))
 	home.store = func() {
 		_, err := r.secrets.Put(t.Context(), rec.ID, vaultstore.Record{
 			AccessToken: secret.New("a"), RefreshToken: secret.New("r"), CodeSHA256: callback.Code.SHA256(),

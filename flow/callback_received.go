@@ -75,25 +75,31 @@ func (f *Flow) approved(ctx context.Context, e events.Envelope, in events.Callba
 	case rec.Settled(hash):
 		return nil // a replay: this code came to its end before another one
 	}
-	grant, done, err := f.Tokens.Exchanged(ctx, rec.ID, in.Code)
-	if err != nil {
-		return fmt.Errorf("flow: asking for an earlier exchange: %w", err)
-	}
-	if !done {
-		if time.Since(e.Time) > f.CodeLifetime {
+	tooOld := time.Since(e.Time) > f.CodeLifetime
+	// A code is sent only after it has consumed its state: on one that nobody has
+	// used, the usual case, there is no earlier exchange to ask for.
+	if binding.CodeSHA256 != "" || tooOld {
+		grant, done, err := f.Tokens.Exchanged(ctx, rec.ID, in.Code)
+		switch {
+		case err != nil:
+			return fmt.Errorf("flow: asking for an earlier exchange: %w", err)
+		case done:
+			return f.establish(ctx, e, in, rec, rev, grant)
+		case tooOld:
 			return f.tooOld(ctx, e, in, binding, rec, rev)
 		}
-		if grant, err = f.exchange(ctx, in, rec); err != nil {
-			return f.exchangeFailed(ctx, e, in, rec, rev, err)
-		}
+	}
+	grant, err := f.exchange(ctx, in, binding, rec)
+	if err != nil {
+		return f.exchangeFailed(ctx, e, in, rec, rev, err)
 	}
 	return f.establish(ctx, e, in, rec, rev, grant)
 }
 
 // exchange consumes the state before the code is spent, so that of two
 // callbacks with different codes on one state only one ever reaches finX.
-func (f *Flow) exchange(ctx context.Context, in events.CallbackReceived, rec connection.Record) (custody.Grant, error) {
-	err := f.States.ConsumeState(ctx, in.State, in.Code.SHA256(), time.Now().UTC())
+func (f *Flow) exchange(ctx context.Context, in events.CallbackReceived, binding connection.StateBinding, rec connection.Record) (custody.Grant, error) {
+	err := f.States.ConsumeState(ctx, in.State, binding, in.Code.SHA256(), time.Now().UTC())
 	if errors.Is(err, connection.ErrStateConsumed) {
 		return custody.Grant{}, stateConsumed()
 	}

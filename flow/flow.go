@@ -37,7 +37,7 @@ type Records interface {
 type States interface {
 	BindState(ctx context.Context, state, connectionID string) error
 	LookupState(ctx context.Context, state string) (connection.StateBinding, error)
-	ConsumeState(ctx context.Context, state, codeSHA256 string, at time.Time) error
+	ConsumeState(ctx context.Context, state string, seen connection.StateBinding, codeSHA256 string, at time.Time) error
 }
 
 // Links makes the links that send a human to the bank.

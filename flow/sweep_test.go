@@ -106,7 +106,7 @@ func TestSweepEndsAnOpenExchange(t *testing.T) {
 	r := newRig(t, finxtest.Options{})
 	rec, link := r.connect("connect-1", "state-1")
 	callback := r.approve(link)
-	r.must(r.records.ConsumeState(t.Context(), "state-1", callback.Code.SHA256(), time.Now()))
+	r.must(r.records.ConsumeState(t.Context(), "state-1", connection.StateBinding{}, callback.Code.SHA256(), time.Now()))
 	leave(t, r.secrets, rec.ID, "exchange", callback.Code, 2*time.Hour)
 	for range 2 {
 		r.must(r.Sweep(t.Context()))
@@ -132,7 +132,7 @@ func TestSweepLeavesAConnectionAloneThatStandsOtherwise(t *testing.T) {
 	another := secret.New("another-code-0000000")
 	r.change(rec.ID, func(c *connection.Record) { c.RenewalState = "renewal-1" })
 	r.must(r.records.BindState(t.Context(), "renewal-1", rec.ID))
-	r.must(r.records.ConsumeState(t.Context(), "renewal-1", another.SHA256(), time.Now()))
+	r.must(r.records.ConsumeState(t.Context(), "renewal-1", connection.StateBinding{}, another.SHA256(), time.Now()))
 	leave(t, r.secrets, rec.ID, "exchange", another, 2*time.Hour)
 	r.must(r.Sweep(t.Context()))
 	if n := len(r.published(events.TypeConnectionFailed)); n != 0 || r.record(rec.ID).State != connection.Established {

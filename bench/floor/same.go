@@ -25,18 +25,11 @@ func (f *floor) callback(ctx context.Context, msg jetstream.Msg) error {
 	if err := json.Unmarshal(msg.Data(), &c); err != nil {
 		return err
 	}
-	if _, err := f.read(ctx, stateKey(c.State)); err != nil {
-		return err
-	}
-	rec, err := f.read(ctx, "connection."+c.ConnectionID)
+	state, err := f.read(ctx, stateKey(c.State))
 	if err != nil {
 		return err
 	}
-	var kept json.RawMessage
-	if err := f.askVault(ctx, http.MethodGet, f.secretPath("data", c.ConnectionID), nil, &kept); err != nil {
-		return err
-	}
-	state, err := f.read(ctx, stateKey(c.State))
+	rec, err := f.read(ctx, "connection."+c.ConnectionID)
 	if err != nil {
 		return err
 	}

@@ -94,8 +94,12 @@ func TestALostAnswerIsNoConflict(t *testing.T) {
 	if err := s.BindState(ctx, "st-1", "c1"); err != nil {
 		t.Errorf("BindState: %v", err)
 	}
+	seen, err := s.LookupState(ctx, "st-1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.hook = answerLost
-	if err := s.ConsumeState(ctx, "st-1", "aa", time.Now()); err != nil {
+	if err := s.ConsumeState(ctx, "st-1", seen, "aa", time.Now()); err != nil {
 		t.Errorf("ConsumeState: %v", err)
 	}
 	w.hook = answerLost

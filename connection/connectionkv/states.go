@@ -70,23 +70,24 @@ func (s *Store) bindState(ctx context.Context, state, connectionID string) error
 
 // LookupState returns the binding of a state parameter. Errors: ErrNotFound.
 func (s *Store) LookupState(ctx context.Context, state string) (StateBinding, error) {
-	b, _, err := s.readBinding(ctx, state)
+	b, revision, err := s.readBinding(ctx, state)
 	s.metrics.observe(opLookupState, err)
 	if err != nil {
 		return StateBinding{}, fmt.Errorf("connectionkv: looking up a state: %w", err)
 	}
-	return StateBinding{ConnectionID: b.ConnectionID, ConsumedAt: b.ConsumedAt, CodeSHA256: b.CodeSHA256}, nil
+	return StateBinding{ConnectionID: b.ConnectionID, ConsumedAt: b.ConsumedAt, CodeSHA256: b.CodeSHA256, Revision: revision}, nil
 }
 
 // consumeTries bounds how often ConsumeState looks again after a conflict. One
 // is enough: a binding is changed once in its life.
 const consumeTries = 3
 
-// ConsumeState marks a state as used by the code with this hash. Consuming it
-// again with the same hash is no error. Errors: ErrNotFound; ErrStateConsumed
-// when another code has used it.
-func (s *Store) ConsumeState(ctx context.Context, state, codeSHA256 string, at time.Time) error {
-	err := s.consumeState(ctx, state, codeSHA256, at)
+// ConsumeState marks a state as used by the code with this hash. seen is what
+// LookupState said of it, so that it need not be read again; the zero value says
+// nothing. Consuming it again with the same hash is no error. Errors: ErrNotFound;
+// ErrStateConsumed when another code has used it.
+func (s *Store) ConsumeState(ctx context.Context, state string, seen StateBinding, codeSHA256 string, at time.Time) error {
+	err := s.consumeState(ctx, state, seen, codeSHA256, at)
 	s.metrics.observe(opConsumeState, err)
 	if err != nil {
 		return fmt.Errorf("connectionkv: consuming a state: %w", err)
@@ -94,9 +95,15 @@ func (s *Store) ConsumeState(ctx context.Context, state, codeSHA256 string, at t
 	return nil
 }
 
-func (s *Store) consumeState(ctx context.Context, state, codeSHA256 string, at time.Time) error {
+func (s *Store) consumeState(ctx context.Context, state string, seen StateBinding, codeSHA256 string, at time.Time) error {
 	if codeSHA256 == "" {
 		return errors.New("no code hash")
+	}
+	if seen.Revision > 0 && seen.CodeSHA256 == "" {
+		fresh := binding{V: bindingVersion, ConnectionID: seen.ConnectionID}
+		if err := s.consume(ctx, state, fresh, seen.Revision, codeSHA256, at); !errors.Is(err, ErrConflict) {
+			return err
+		}
 	}
 	for range consumeTries {
 		b, revision, err := s.readBinding(ctx, state)
@@ -108,16 +115,23 @@ func (s *Store) consumeState(ctx context.Context, state, codeSHA256 string, at t
 		case b.CodeSHA256 != "":
 			return fault.Permanent(fault.Rejected, ErrStateConsumed)
 		}
-		b.ConsumedAt, b.CodeSHA256 = at.UTC(), codeSHA256
-		value, err := json.Marshal(b)
-		if err != nil {
-			return err
-		}
-		if _, err = s.records.write(ctx, stateKey(state), value, revision, 0); !errors.Is(err, ErrConflict) {
+		if err := s.consume(ctx, state, b, revision, codeSHA256, at); !errors.Is(err, ErrConflict) {
 			return err
 		}
 	}
 	return conflict()
+}
+
+// consume writes that b, which stands at revision, is used. ErrConflict means that
+// it has been changed.
+func (s *Store) consume(ctx context.Context, state string, b binding, revision uint64, codeSHA256 string, at time.Time) error {
+	b.ConsumedAt, b.CodeSHA256 = at.UTC(), codeSHA256
+	value, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	_, err = s.records.write(ctx, stateKey(state), value, revision, 0)
+	return err
 }
 
 // UnbindState forgets a state parameter; erasure calls it. That there is none

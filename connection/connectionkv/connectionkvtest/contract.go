@@ -26,7 +26,7 @@ type Records interface {
 type States interface {
 	BindState(ctx context.Context, state, connectionID string) error
 	LookupState(ctx context.Context, state string) (connection.StateBinding, error)
-	ConsumeState(ctx context.Context, state, codeSHA256 string, at time.Time) error
+	ConsumeState(ctx context.Context, state string, seen connection.StateBinding, codeSHA256 string, at time.Time) error
 	UnbindState(ctx context.Context, state string) error
 }
 
@@ -55,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"list stops when told":               listStopsWhenTold,
 		"a state belongs to one connection":  stateBelongsToOneConnection,
 		"a state is consumed by one code":    stateIsConsumedByOneCode,
+		"a state is consumed as it was seen": aStateIsConsumedAsItWasSeen,
 		"racing consumers have one winner":   racingConsumersHaveOneWinner,
 		"states may be any text":             statesMayBeAnyText,
 		"a lease has one holder":             leaseHasOneHolder,
@@ -273,7 +274,8 @@ func stateBelongsToOneConnection(t *testing.T, ctx context.Context, s Store) {
 		}
 	}
 	wantErr(t, "BindState to another", s.BindState(ctx, "st-1", "c2"), connection.ErrStateTaken, fault.GiveUp)
-	if got, err := s.LookupState(ctx, "st-1"); err != nil || got != (connection.StateBinding{ConnectionID: "c1"}) {
+	got, err := s.LookupState(ctx, "st-1")
+	if got.Revision = 0; err != nil || got != (connection.StateBinding{ConnectionID: "c1"}) {
 		t.Errorf("LookupState: %+v, %v", got, err)
 	}
 	for range 2 { // unbinding nothing is no error
@@ -290,25 +292,61 @@ func stateBelongsToOneConnection(t *testing.T, ctx context.Context, s Store) {
 
 func stateIsConsumedByOneCode(t *testing.T, ctx context.Context, s Store) {
 	at := time.Date(2026, 11, 22, 12, 0, 0, 5, time.UTC)
-	wantErr(t, "ConsumeState of none", s.ConsumeState(ctx, "st-1", "aa", at), connection.ErrNotFound, fault.Retry)
+	wantErr(t, "ConsumeState of none", s.ConsumeState(ctx, "st-1", connection.StateBinding{}, "aa", at), connection.ErrNotFound, fault.Retry)
 	if err := s.BindState(ctx, "st-1", "c1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ConsumeState(ctx, "st-1", "", at); err == nil {
+	if err := s.ConsumeState(ctx, "st-1", connection.StateBinding{}, "", at); err == nil {
 		t.Error("consumed by no code")
 	}
 	for i := range 2 { // again with the same code: the first time stands
-		if err := s.ConsumeState(ctx, "st-1", "aa", at.Add(time.Duration(i)*time.Hour)); err != nil {
+		if err := s.ConsumeState(ctx, "st-1", connection.StateBinding{}, "aa", at.Add(time.Duration(i)*time.Hour)); err != nil {
 			t.Fatalf("ConsumeState: %v", err)
 		}
 	}
-	wantErr(t, "ConsumeState with another code", s.ConsumeState(ctx, "st-1", "bb", at), connection.ErrStateConsumed, fault.GiveUp)
+	wantErr(t, "ConsumeState with another code", s.ConsumeState(ctx, "st-1", connection.StateBinding{}, "bb", at), connection.ErrStateConsumed, fault.GiveUp)
 	want := connection.StateBinding{ConnectionID: "c1", ConsumedAt: at, CodeSHA256: "aa"}
 	if err := s.BindState(ctx, "st-1", "c1"); err != nil { // a redelivered connect does not free it
 		t.Errorf("BindState of a consumed state: %v", err)
 	}
-	if got, err := s.LookupState(ctx, "st-1"); err != nil || got != want {
+	got, err := s.LookupState(ctx, "st-1")
+	if got.Revision = 0; err != nil || got != want {
 		t.Errorf("LookupState: %+v, %v", got, err)
+	}
+}
+
+// aStateIsConsumedAsItWasSeen, and where it has changed since, what it is now counts.
+func aStateIsConsumedAsItWasSeen(t *testing.T, ctx context.Context, s Store) {
+	at := time.Date(2026, 11, 22, 12, 0, 0, 5, time.UTC)
+	if err := s.BindState(ctx, "st-1", "c1"); err != nil {
+		t.Fatal(err)
+	}
+	seen, err := s.LookupState(ctx, "st-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 { // the second time it is no longer what was seen
+		if err := s.ConsumeState(ctx, "st-1", seen, "aa", at.Add(time.Duration(i)*time.Hour)); err != nil {
+			t.Fatalf("ConsumeState: %v", err)
+		}
+	}
+	wantErr(t, "ConsumeState with another code", s.ConsumeState(ctx, "st-1", seen, "bb", at), connection.ErrStateConsumed, fault.GiveUp)
+	got, err := s.LookupState(ctx, "st-1")
+	if err != nil || got.ConnectionID != "c1" || got.CodeSHA256 != "aa" || !got.ConsumedAt.Equal(at) {
+		t.Errorf("LookupState: %+v, %v", got, err)
+	}
+	if err := s.UnbindState(ctx, "st-1"); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "ConsumeState of one that is gone", s.ConsumeState(ctx, "st-1", seen, "aa", at), connection.ErrNotFound, fault.Retry)
+	if err := s.BindState(ctx, "st-1", "c2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ConsumeState(ctx, "st-1", seen, "aa", at); err != nil {
+		t.Fatalf("ConsumeState: %v", err)
+	}
+	if got, err := s.LookupState(ctx, "st-1"); err != nil || got.ConnectionID != "c2" {
+		t.Errorf("what was seen of a binding that is gone came back: %+v, %v", got, err)
 	}
 }
 
@@ -316,8 +354,12 @@ func racingConsumersHaveOneWinner(t *testing.T, ctx context.Context, s Store) {
 	if err := s.BindState(ctx, "st-1", "c1"); err != nil {
 		t.Fatal(err)
 	}
+	seen, err := s.LookupState(ctx, "st-1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	won := race(t, func(i int) error {
-		return s.ConsumeState(ctx, "st-1", fmt.Sprintf("%02x", i), time.Now())
+		return s.ConsumeState(ctx, "st-1", seen, fmt.Sprintf("%02x", i), time.Now())
 	}, connection.ErrStateConsumed)
 	if won != 1 {
 		t.Errorf("%d of %d codes consumed the state", won, racers)
@@ -325,7 +367,7 @@ func racingConsumersHaveOneWinner(t *testing.T, ctx context.Context, s Store) {
 	if err := s.BindState(ctx, "st-2", "c1"); err != nil {
 		t.Fatal(err)
 	}
-	won = race(t, func(int) error { return s.ConsumeState(ctx, "st-2", "aa", time.Now()) }, nil)
+	won = race(t, func(int) error { return s.ConsumeState(ctx, "st-2", connection.StateBinding{}, "aa", time.Now()) }, nil)
 	if won != racers {
 		t.Errorf("%d of %d deliveries of one callback got through", won, racers)
 	}

@@ -162,7 +162,7 @@ func (m *Memory) LookupState(ctx context.Context, state string) (connection.Stat
 }
 
 // ConsumeState is connectionkv.Store.ConsumeState.
-func (m *Memory) ConsumeState(ctx context.Context, state, codeSHA256 string, at time.Time) error {
+func (m *Memory) ConsumeState(ctx context.Context, state string, _ connection.StateBinding, codeSHA256 string, at time.Time) error {
 	if err := ready(ctx); err != nil {
 		return err
 	}
