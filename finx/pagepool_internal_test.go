@@ -28,7 +28,7 @@ func (p *PagePool) inUse() (used int64, waiting int) {
 	return p.used, len(p.queue)
 }
 
-// Pages are let in in the order in which they came, as far as they fit; one that
+// Pages are let in by the order in which they came, as far as they fit; one that
 // is larger than everything is let in alone.
 func TestPagesWaitForMemoryInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -137,8 +137,7 @@ func TestABufferOfAPoolHoldsMemoryWhileItHoldsAPage(t *testing.T) {
 	}
 }
 
-// Answers that do not say how long they are are taken for as long as the ones
-// before, so that few are let in until something is known.
+// Answers of unknown length are taken to be as long as the ones before, so that few are let in until something is known.
 func TestUnknownLengthsAreTakenForTheUsual(t *testing.T) {
 	p := NewPagePool(32 << 20)
 	if n, err := p.acquire(t.Context(), -1); n != firstPage || err != nil {

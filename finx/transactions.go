@@ -52,7 +52,7 @@ func (c *Client) Transactions(ctx context.Context, access secret.Text, q Transac
 		priority: guard.Page,
 	}
 	err = c.repeat(ctx, k.name, func(ctx context.Context) error {
-		return c.do(ctx, k, func(resp *http.Response) (err error) {
+		return c.do(ctx, k, func(resp *http.Response) (err error) { //nolint:contextcheck // the answer carries that of its request, which has the time-out
 			page, err = buf.read(resp, c.cfg.MaxBodyBytes)
 			return err
 		})

@@ -13,17 +13,6 @@ import (
 	"github.com/finx-connector/finx-connector/internal/secret"
 )
 
-// farBank takes its time for a page.
-type farBank struct {
-	flow.Data
-	delay time.Duration
-}
-
-func (b farBank) Transactions(ctx context.Context, access secret.Text, q finx.TransactionQuery, buf *finx.PageBuffer) (finx.Page, error) {
-	time.Sleep(b.delay)
-	return b.Data.Transactions(ctx, access, q, buf)
-}
-
 // turns makes a fetch do one thing at a time, as it could without a side of its
 // own for reading: a page is asked for when the one before it is published.
 type turns struct {
@@ -64,9 +53,14 @@ func BenchmarkHistory(b *testing.B) {
 }
 
 func benchHistory(b *testing.B, delay time.Duration) {
+	b.Helper()
 	r := newRig(b, finxtest.Options{Shape: finxtest.Shape{Accounts: 1, Transactions: 20_000}}, func(c *flow.Config) {
-		c.Data, c.PageSize = farBank{c.Data, delay}, 1000
+		c.PageSize = 1000
 	})
+	if delay > 0 {
+		_, err := r.sandbox.AddFault(finxtest.Fault{Call: "transactions", Delay: finxtest.Duration(delay)})
+		r.must(err)
+	}
 	rec := r.established()
 	cfg := r.cfg
 	slow := &turns{Data: cfg.Data, Bus: cfg.Bus}

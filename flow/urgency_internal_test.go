@@ -128,10 +128,8 @@ func TestPermitsShareTheRateWithOtherReplicas(t *testing.T) {
 		}
 		replicas = 0 // nobody has been heard of: at least this one is there
 		pass()
-		want := []time.Duration{0, 250, 1250, 2250, 2500}
-		for i := range want {
-			want[i] *= time.Millisecond
-		}
+		const ms = time.Millisecond
+		want := []time.Duration{0, 250 * ms, 1250 * ms, 2250 * ms, 2500 * ms}
 		if !slices.Equal(at, want) {
 			t.Errorf("permits after %v, want %v", at, want)
 		}

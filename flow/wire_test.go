@@ -187,10 +187,12 @@ type memoryParts struct{ account events.AccountFetched }
 func (p *memoryParts) StartAccount(h flow.AccountHead) {
 	p.account = events.AccountFetched{AccountID: h.ID, Parts: 1}
 }
+
 func (p *memoryParts) AddPage(_ context.Context, transactions [][]byte, _ bool) error {
 	p.account.Transactions += len(transactions)
 	return nil
 }
+
 func (p *memoryParts) FinishAccount(context.Context) (events.AccountFetched, error) {
 	return p.account, nil
 }
