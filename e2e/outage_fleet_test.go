@@ -209,7 +209,7 @@ func (r *rig) amount(typ string) int {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return int(info.State.Subjects[subject]) //nolint:gosec // a few thousand
+	return int(info.State.Subjects[subject])
 }
 
 // amounts waits until there are so many.

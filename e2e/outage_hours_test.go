@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -51,15 +52,13 @@ func TestThreeHoursOfOutage(t *testing.T) {
 		memory: true, sandbox: finxtest.Options{CodeLifetime: codeLives, RevokeOnReuse: true, Shape: finxtest.Shape{Accounts: 1, Transactions: 20}},
 	})
 	n.prepare(r)
-	for name, value := range map[string]string{
+	maps.Copy(r.env, map[string]string{
 		"FINX_RATE": fmt.Sprint(finxRate), "FINX_CODE_LIFETIME": codeLives.String(), "OUTAGE_AFTER": "4m", "PARK_AFTER": "1s",
 		"BREAKER_WAIT_MAX": waitMax.String(), "MAX_ATTEMPTS": "3", "LOG_LEVEL": "error",
 		// Few slots for callbacks: were they not the first, they would come in last.
 		"CALLBACK_CONCURRENCY": "16", "CONNECT_CONCURRENCY": "48", "SYNC_CONCURRENCY": "48",
 		"FINX_TIMEOUT_LINK": "2s", "FINX_TIMEOUT_ACCOUNTS": "2s", "FINX_TIMEOUT_PAGE": "2s",
-	} {
-		r.env[name] = value
-	}
+	})
 	n.fleet = newFleet(r)
 	n.goesAway()
 	n.lasts()
@@ -179,7 +178,7 @@ func (n *night) lasts() {
 		}
 		for durable, want := range waiting {
 			// What found out is with the consumer, until it is time for another try.
-			if l := n.lane(durable); l.NumWaiting != 0 || l.NumPending != uint64(want) || l.NumAckPending > triggers { //nolint:gosec // a few thousand
+			if l := n.lane(durable); l.NumWaiting != 0 || l.NumPending != uint64(want) || l.NumAckPending > triggers {
 				n.t.Fatalf("%s after %s: %s has %d pulls open, %d of %d events wait and %d are under way",
 					now, passed.Round(time.Millisecond), durable, l.NumWaiting, l.NumPending, want, l.NumAckPending)
 			}
