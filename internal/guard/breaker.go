@@ -159,7 +159,7 @@ func (b *breaker) trip(now time.Time, f failure) {
 		// Others find it working. They are spared even while this lasts longer.
 		b.alone, b.private = true, now.Add(sick)
 		if b.cur.isOnProbation() {
-			b.own.Trips = b.cur.Trips
+			b.own = b.cur // it goes on counting
 		}
 		b.own = b.own.opened(now, f, b.lim)
 		b.release()
@@ -200,8 +200,9 @@ func (b *breaker) tell(found time.Time, next state) {
 // and no later one.
 func (b *breaker) close(now time.Time, probation bool) {
 	common, own := b.common.Since, b.own.Since
-	shared := b.common.isOpen() || b.common.isOnProbation() || b.wish != nil
-	if b.common.isOpen() || b.common.isOnProbation() {
+	ends := b.common.isOpen() || b.common.isOnProbation() && !probation
+	shared := ends || b.wish != nil
+	if ends {
 		b.common = b.common.closed(now, b.holder, probation)
 	}
 	if probation && b.own.isOpen() {

@@ -155,3 +155,66 @@ func TestAnOpeningThatIsToldLate(t *testing.T) {
 		})
 	}
 }
+
+// Of a probation that the others come to know nothing stays here: one of them may
+// end it. What this one ended before it could tell of it is ended in one step.
+func TestAProbationIsOfAll(t *testing.T) {
+	asks := Answer{Kind: Alive}
+	b := newBreaker()
+	b.answer(at(0), call{observed: true}, Answer{Kind: Away, Why: "no route"})
+	b.settle(at(0))
+	opened, changed := b.wish.change(at(0), state{}) // stored, and the answer is lost
+	if !changed {
+		t.Fatal("nothing to tell")
+	}
+	b.answer(at(1), call{observed: true, asks: true}, asks)
+	b.settle(at(1))
+	if !b.cur.isOnProbation() || b.wish == nil {
+		t.Fatalf("not on probation: %+v", b.cur)
+	}
+	b.learn(at(1), opened, 1)
+	if b.settle(at(1)); !b.cur.isOnProbation() || b.own != (state{}) {
+		t.Errorf("%+v, own %+v", b.cur, b.own)
+	}
+	told, changed := b.wish.change(at(1), opened)
+	if !changed || !told.isOnProbation() {
+		t.Errorf("to be told: %+v", told)
+	}
+	b.answer(at(2), call{observed: true}, asks)
+	if b.settle(at(2)); b.cur.isOnProbation() {
+		t.Errorf("after a call: %+v", b.cur)
+	}
+	for name, stored := range map[string]state{"open": opened, "on probation": told} {
+		if next, changed := b.wish.change(at(2), stored); !changed || next.isOpen() || next.isOnProbation() {
+			t.Errorf("stored %s: %+v", name, next)
+		}
+	}
+	later := told
+	later.Since = at(1.5)
+	if _, changed := b.wish.change(at(2), later); changed {
+		t.Error("it ends the probation of a later episode")
+	}
+	b.told(b.wish, at(2), told.closed(at(2), "b", false), 2)
+	if b.settle(at(2)); b.cur.isOnProbation() || b.wish != nil {
+		t.Errorf("told: %+v", b.cur)
+	}
+}
+
+// Who was overruled goes on counting where the probation began.
+func TestOverruledOnProbation(t *testing.T) {
+	b := newBreaker()
+	b.learn(at(0), state{Kind: kindAway, Since: at(-9), Trips: 3, By: "a", Overruled: "a", ClosedAt: at(0)}, 1)
+	for trips := 4; trips < 7; trips++ {
+		b.settle(at(1))
+		b.answer(at(1), call{epoch: b.epoch}, Answer{Kind: Away})
+		if b.settle(at(1)); !b.cur.isOpen() || b.cur.Trips != trips || b.wish != nil {
+			t.Errorf("%+v, want %d trips of its own", b.cur, trips)
+		}
+		b.answer(at(60), call{epoch: b.epoch, asks: true}, Answer{Kind: Alive})
+	}
+	b.settle(at(61))
+	b.answer(at(61), call{epoch: b.epoch}, Answer{Kind: Alive})
+	if b.settle(at(61)); b.cur.isOpen() || b.cur.isOnProbation() {
+		t.Errorf("after a call: %+v", b.cur)
+	}
+}

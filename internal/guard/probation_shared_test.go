@@ -148,3 +148,65 @@ func TestASickReplicaAndProbation(t *testing.T) {
 		})
 	}
 }
+
+// Who gives way on one replica goes as soon as a call has gone well on another, and
+// the bound grows from there as it does after any outage.
+func TestWhoGivesWayHearsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(100*time.Millisecond, always(guard.Answer{Kind: guard.Alive}))
+		replicas := fleet(t, 2, s, guard.Config{Shared: newMemory(), Concurrency: 32, ProbeWith: saysItWorks})
+		a, b := replicas[0], replicas[1]
+		var ends []func(guard.Answer)
+		for range 32 { // how many it stands
+			ends = append(ends, begin(t, t.Context(), b.Guard))
+		}
+		for _, end := range ends {
+			end(guard.Answer{Kind: guard.Away, Why: "500"})
+		}
+		synctest.Wait()
+		for range 5 {
+			untilProbation(t, b)
+			a.probe(t, guard.Away)
+		}
+		untilProbation(t, b)
+		started := time.Now()
+		went := make(chan time.Duration, 1)
+		go func() {
+			if err := b.call(t.Context(), guard.Callback); err != nil {
+				t.Error(err)
+			}
+			went <- time.Since(started)
+		}()
+		time.Sleep(time.Second)
+		a.probe(t, guard.Alive)
+		if after := <-went; after != 1100*time.Millisecond {
+			t.Errorf("the callback was over after %v", after)
+		}
+		stop := crowd(t, 32, guard.Page, b)
+		time.Sleep(time.Second)
+		stop()
+		if most := s.most[b.name]; most < 16 {
+			t.Errorf("a second later %d at once", most)
+		}
+	})
+}
+
+// Who hears of an outage only when it is over is on probation like the others.
+func TestAProbationThatIsAllThatIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		s := newServer(time.Second, always(guard.Answer{Kind: guard.Unknown}))
+		r := start(t, "one", s, guard.Config{Shared: store, Concurrency: 8, ProbeWith: saysItWorks})
+		synctest.Wait()
+		if _, err := store.Save(t.Context(), "breaker.finx", []byte(`{"kind":"away","since":"2000-01-01T00:00:00Z","trips":2,"by":"two"}`), 0); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		stop := crowd(t, 8, guard.Page, r)
+		time.Sleep(10 * time.Second)
+		stop()
+		if most := s.most["one"]; most != 1 || !r.Status().Probation {
+			t.Errorf("%d at once, %+v", most, r.Status())
+		}
+	})
+}
