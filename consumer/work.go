@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/events"
-	"github.com/finx-connector/finx-connector/internal/stack"
 )
 
 // returnGrace is how long after the end of its time a handler may take to return
@@ -92,7 +91,6 @@ func (w *work) do(ctx context.Context) {
 // outlives the intake and is cancelled with ErrShutdown.
 func (w *work) run(ctx context.Context) {
 	l := w.lane
-	stack.Grow()
 	leave, err := l.suspicion.enter(ctx, w)
 	if err != nil {
 		leave(w.settle(ctx, err, nil).Kind == DeadLetter)

@@ -8,7 +8,6 @@ import (
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
-	"github.com/finx-connector/finx-connector/internal/stack"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
@@ -115,7 +114,6 @@ func (k *Keeper) admitted(ctx context.Context, kind string, do func(ctx context.
 		return Grant{}, fmt.Errorf("custody: %s not begun: %w", kind, err)
 	}
 	defer release()
-	stack.Grow() // not before, for the sake of those who wait
 	return do(admitted)
 }
 

@@ -29,9 +29,9 @@ var arrows = map[string][]string{
 	},
 
 	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret"},
-	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret", "internal/stack"},
+	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret"},
 
-	"consumer":                {"events", "internal/fault", "internal/retry", "internal/stack"},
+	"consumer":                {"events", "internal/fault", "internal/retry"},
 	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry"},
 	"streams":                 {"events", "internal/fault", "internal/retry"},
 	"replay":                  {"dlq", "events", "connection", "internal/fault", "internal/retry"},
@@ -51,7 +51,6 @@ var arrows = map[string][]string{
 	"internal/natsconn":   {"internal/fault", "internal/secret"},
 	"internal/retry":      {"internal/fault"},
 	"internal/secret":     {},
-	"internal/stack":      {},
 	"internal/telemetry":  {"internal/secret"},
 
 	// The test kit.
