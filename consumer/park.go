@@ -81,7 +81,7 @@ func (w *work) park(ctx context.Context, a Action, kept keepable, now time.Time)
 func (w *work) schedule(a Action, kept keepable, now time.Time) (*nats.Msg, error) {
 	l := w.lane
 	r := reference{
-		V: referenceVersion, Stream: w.d.Stream, Sequence: w.d.Sequence, Subject: kept.message.Subject,
+		V: referenceVersion, Stream: w.d.Stream, Sequence: w.d.Sequence, StoredAt: w.d.Time.UTC(), Subject: kept.message.Subject,
 		Lane: l.Name, Durable: l.Durable,
 		Attempts: w.d.Attempt - 1, Failures: w.note.failures, Tries: w.note.tries,
 		FirstFailure: w.note.first.UTC(), ParkedAt: now.UTC(),

@@ -19,6 +19,11 @@ func (l *lane) pull(ctx, work context.Context, b *binding) error {
 		if n == 0 {
 			return nil
 		}
+		if n > 1 && l.closed() != "" {
+			// It closed while slots were waited for. Whoever is to find out is alone.
+			l.releaseAll(n)
+			continue
+		}
 		if n = l.grant(n); n == 0 {
 			continue
 		}

@@ -27,6 +27,11 @@ const (
 	readableFor = 10 * time.Minute
 	// noSequence is one that no message has, to ask whether reading is permitted.
 	noSequence = 1 << 62
+	// retentionWithin bounds the question for a stream's retention. It may be refused,
+	// by silence.
+	retentionWithin = 2 * time.Second
+	// retentionAgain is when a stream is asked again that did not answer.
+	retentionAgain = time.Minute
 )
 
 // errGone says that the stream does not hold the message any more.
@@ -40,6 +45,8 @@ type reader struct {
 
 	mu      sync.Mutex
 	streams map[string]readable
+	// retained says whether a stream keeps what was acknowledged.
+	retained map[string]retained
 }
 
 // readable is what is known of reading from one stream.
@@ -49,8 +56,14 @@ type readable struct {
 	asking bool // somebody finds out
 }
 
+// retained is what is known of a stream's retention.
+type retained struct {
+	err   error // it does not keep what was acknowledged
+	until time.Time
+}
+
 func newReader(js jetstream.JetStream) *reader {
-	return &reader{js: js, streams: map[string]readable{}}
+	return &reader{js: js, streams: map[string]readable{}, retained: map[string]retained{}}
 }
 
 // read returns a message. errGone when there is none; any other error says until
@@ -83,8 +96,12 @@ func (r *reader) read(ctx context.Context, stream string, sequence uint64) (even
 	return m, err
 }
 
-// check returns nil when the stream can be read, as far as was found out lately.
+// check returns nil when the stream can be read, as far as was found out lately, and
+// does not drop a message when it is acknowledged.
 func (r *reader) check(ctx context.Context, stream string) error {
+	if err := r.checkRetention(ctx, stream); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	known := r.streams[stream]
 	r.mu.Unlock()
@@ -97,6 +114,36 @@ func (r *reader) check(ctx context.Context, stream string) error {
 	return nil
 }
 
+// checkRetention looks whether a message outlives its acknowledgement: with another
+// retention than by limits, what was parked would be gone with the next answer. A
+// stream that may not be asked is taken for one that keeps its messages.
+func (r *reader) checkRetention(ctx context.Context, stream string) error {
+	r.mu.Lock()
+	known := r.retained[stream]
+	r.mu.Unlock()
+	if time.Now().Before(known.until) {
+		return known.err
+	}
+	known = retained{until: time.Now().Add(readableFor)}
+	ctx, cancel := context.WithTimeout(ctx, retentionWithin)
+	defer cancel()
+	var info struct {
+		Config struct {
+			Retention string `json:"retention"`
+		} `json:"config"`
+	}
+	reply, err := r.js.Conn().RequestWithContext(ctx, r.subject("STREAM.INFO."+stream), nil)
+	if err != nil {
+		known.until = time.Now().Add(retentionAgain)
+	} else if json.Unmarshal(reply.Data, &info) == nil && info.Config.Retention != "" && info.Config.Retention != "limits" {
+		known.err = fmt.Errorf("consumer: parking: stream %s has retention %s, with which an acknowledged message is gone: ask its owner for limits", stream, info.Config.Retention)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retained[stream] = known
+	return known.err
+}
+
 // get asks the leader of the stream. jetstream.Stream would ask for the stream's
 // info first, which takes a right that nothing else here needs.
 func (r *reader) get(ctx context.Context, stream string, sequence uint64) (events.Message, error) {
@@ -107,7 +154,7 @@ func (r *reader) get(ctx context.Context, stream string, sequence uint64) (event
 		return events.Message{}, err
 	}
 	conn := r.js.Conn()
-	reply, err := conn.RequestWithContext(ctx, r.subject(stream), request)
+	reply, err := conn.RequestWithContext(ctx, r.subject("STREAM.MSG.GET."+stream), request)
 	if err != nil {
 		if refused := refusedSubject(conn, "STREAM.MSG.GET."+stream); refused != "" {
 			err = fmt.Errorf("the NATS user lacks a permission: %s: %w", refused, err)
@@ -149,7 +196,7 @@ func (r *reader) get(ctx context.Context, stream string, sequence uint64) (event
 	return m, nil
 }
 
-func (r *reader) subject(stream string) string {
+func (r *reader) subject(api string) string {
 	o, prefix := r.js.Options(), jetstream.DefaultAPIPrefix
 	switch {
 	case o.Domain != "":
@@ -157,7 +204,7 @@ func (r *reader) subject(stream string) string {
 	case o.APIPrefix != "":
 		prefix = strings.TrimSuffix(o.APIPrefix, ".") + "."
 	}
-	return prefix + "STREAM.MSG.GET." + stream
+	return prefix + api
 }
 
 // refusedSubject returns what the server refused last when it is about this part

@@ -21,6 +21,9 @@ type reference struct {
 	V        int    `json:"v"`
 	Stream   string `json:"stream"`
 	Sequence uint64 `json:"sequence"`
+	// StoredAt is when the message was stored. Another one may have its place by now,
+	// in a stream that was made anew.
+	StoredAt time.Time `json:"stored_at,omitzero"`
 	// Subject is that of the message, redacted: for a dead letter when the message
 	// itself is gone.
 	Subject  string `json:"subject"`
@@ -49,6 +52,11 @@ func (r reference) dueOn(c events.Codec) string {
 // isParked reports whether a message is a parked delivery that came due.
 func isParked(c events.Codec, subject string) bool {
 	return strings.HasPrefix(subject, c.Subject(events.SubjectDuePark)+".")
+}
+
+// isOf reports whether a message is the one that was parked.
+func (r reference) isOf(m events.Message) bool {
+	return r.StoredAt.IsZero() || r.StoredAt.Equal(m.Time)
 }
 
 // parseReference reads what came due on a subject. What it cannot read is

@@ -70,6 +70,9 @@ func (w *work) resume(ctx context.Context) {
 		return
 	}
 	m, err := due.reader.read(ctx, r.Stream, r.Sequence)
+	if err == nil && !r.isOf(m) {
+		err = errGone
+	}
 	gone := errors.Is(err, errGone)
 	if err == nil || gone {
 		due.status.read(r.Stream, nil)
@@ -102,7 +105,7 @@ func (w *work) of(l *lane, r reference) *work {
 		back.note = back.notes.seed(back.key, note{failures: r.Failures, tries: r.Tries, first: r.FirstFailure}, time.Now())
 	}
 	back.d = Delivery{
-		Message: events.Message{Subject: r.Subject, Stream: r.Stream, Sequence: r.Sequence},
+		Message: events.Message{Subject: r.Subject, Stream: r.Stream, Sequence: r.Sequence, Time: r.StoredAt},
 		Attempt: back.base + back.note.attempt(w.delivered), FirstFailure: back.note.first,
 	}
 	return back

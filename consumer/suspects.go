@@ -34,6 +34,9 @@ const (
 	// doorPatience is how long a suspect waits for another that must be alone. Then
 	// it goes back and leaves its slot to others.
 	doorPatience = 2 * time.Second
+	// suspectAgain is how long nothing is noted after a note could not be made: each
+	// try may keep the door shut for suspectWithin.
+	suspectAgain = 15 * time.Second
 )
 
 // suspicion is who of the suspected is being handled in this process.
@@ -45,6 +48,7 @@ const (
 type suspicion struct {
 	cfg  *Config
 	door chan struct{} // holds an element while somebody enters, or is alone
+	away standstill    // why no note could be made a moment ago
 
 	mu     sync.Mutex
 	inside int
@@ -61,7 +65,7 @@ func newSuspicion(cfg *Config) *suspicion {
 //
 // A note that cannot be made holds up nobody.
 func (s *suspicion) enter(ctx context.Context, w *work) (leave func(lived bool), err error) {
-	if s.cfg.Suspects == nil || w.note.attempt(w.delivered) < suspectFrom || w.note.returned {
+	if s.cfg.Suspects == nil || w.note.attempt(w.delivered) < suspectFrom || w.note.returned || s.away.get(time.Now()) != nil {
 		return func(bool) {}, nil
 	}
 	stop := w.keepAlive(doorPatience + suspectWithin + w.lane.Deadline)
@@ -138,10 +142,14 @@ func (s *suspicion) clear(ctx context.Context, limit time.Duration) {
 
 // begun returns 0 when the note could not be made.
 func (s *suspicion) begun(ctx context.Context, w *work) int {
+	if s.away.get(time.Now()) != nil {
+		return 0 // as somebody found out while this one waited for the door
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), suspectWithin)
 	defer cancel()
 	times, err := s.cfg.Suspects.Begun(ctx, w.d.Stream, w.d.Sequence)
 	if err != nil {
+		s.away.set(err, time.Now().Add(suspectAgain))
 		w.lane.log.WarnContext(ctx, "suspected delivery is handled without a note", "stream", w.d.Stream, "sequence", w.d.Sequence, "error", err)
 		return 0
 	}
