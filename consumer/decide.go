@@ -41,6 +41,8 @@ type Action struct {
 	Delay   time.Duration // of a Nak or a Park; never zero, because that is immediate redelivery
 	Class   fault.Class   // of a DeadLetter
 	Counts  bool          // the delivery was an attempt
+
+	notBefore time.Time // when a Nak comes back earlier than it was told to
 }
 
 // outcome is how the answer is counted and logged.

@@ -8,10 +8,6 @@ const (
 	shutdownDelay = time.Second
 	// minDelay keeps a wait that is over already from becoming a busy loop.
 	minDelay = time.Second
-	// maxWait is the longest wait left to the consumer in one answer, when it cannot
-	// be parked. A delayed message counts against MaxAckPending and its delay is lost
-	// with the consumer, so a long wait is taken in pieces.
-	maxWait = 15 * time.Minute
 	// crowdedWait is the shortest wait that is parked when the consumer is crowded: a
 	// schedule is kept to the second.
 	crowdedWait = 2 * time.Second
@@ -24,6 +20,11 @@ const (
 	// same time do not come back together.
 	maxSpread = 5 * time.Second
 )
+
+// maxWait is the longest wait left to the consumer in one answer, when it cannot
+// be parked. A delayed message counts against MaxAckPending and its delay is lost
+// with the consumer, so a long wait is taken in pieces. Tests shorten it.
+var maxWait = 15 * time.Minute
 
 // backoff returns the wait of the given step, from 1: first, doubled each step,
 // at most longest.

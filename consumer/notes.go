@@ -27,6 +27,7 @@ type note struct {
 	refused   int // deliveries that were given back without being handled
 	delivered int // the server's count when last seen
 	first     time.Time
+	until     time.Time // before that it is not to be handled; zero: at any time
 	last      time.Time
 	returned  bool // this process has handled it and lived
 }
@@ -95,6 +96,9 @@ func (s *notes) failed(seq uint64, delivered int, a Action, now time.Time) {
 		n.uncounted++
 	}
 	n.delivered, n.last = delivered, now
+	if a.Outcome != OutcomeBusy && a.Outcome != OutcomeShutdown { // those say nothing about when
+		n.until = a.notBefore
+	}
 	s.bySeq[seq] = n
 }
 

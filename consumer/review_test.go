@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/consumer"
+	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
 // TestNothingIsParkedOutOfAStreamThatForgets: a stream of another team that drops
@@ -115,5 +116,29 @@ func TestASilentStoreOfSuspectsHoldsUpNobody(t *testing.T) {
 	r.eventually("all handled", func() bool { return seen.count() == many })
 	if n, took := store.asked.Load(), time.Since(begin); n > 1+int64(took/(15*time.Second)) {
 		t.Errorf("asked %d times in %v, 2 s each, one after the other", n, took)
+	}
+}
+
+// TestNothingIsHandledBeforeItsTime: a wait that cannot be parked comes back in
+// pieces. Whoever was named a time keeps it all the same.
+func TestNothingIsHandledBeforeItsTime(t *testing.T) {
+	consumer.SetMaxWait(t, time.Second)
+	r := newRig(t, 30*time.Second)
+	acks := r.acks()
+	r.publish("x", nil)
+	until := time.Now().Add(4500 * time.Millisecond)
+	var seen calls
+	r.run(func(_ context.Context, d consumer.Delivery) error {
+		if seen.add(d); time.Now().Before(until) {
+			return fault.Throttled(fault.FinX, until, errBoom)
+		}
+		if d.Attempt != 1 || d.FirstFailure.IsZero() {
+			t.Errorf("attempt %d, first failure %v", d.Attempt, d.FirstFailure)
+		}
+		return nil
+	})
+	r.eventually("handled", ended(acks, "+ACK"))
+	if n := seen.count(); n != 2 || time.Now().Before(until) {
+		t.Errorf("handled %d times, want once now and once when its time had come", n)
 	}
 }

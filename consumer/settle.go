@@ -52,6 +52,7 @@ func (w *work) settle(ctx context.Context, err, cause error) Action {
 			stored = errors.Join(stored, unparked)
 		}
 	}
+	a.notBefore = w.notBefore(a, err, now)
 	// Before the answer: it may be delivered again the moment it is sent.
 	if a.Kind == Nak {
 		w.notes.failed(w.key, w.delivered, a, now)
@@ -63,6 +64,32 @@ func (w *work) settle(ctx context.Context, err, cause error) Action {
 	l.cfg.Metrics.settled(l.Name, a, w.d.Attempt)
 	w.report(ctx, a, kept, stored, said)
 	return a
+}
+
+// notBefore is the time that a delivery was told to wait for, where the consumer brings
+// it back earlier; never later than the end of its patience.
+func (w *work) notBefore(a Action, err error, now time.Time) time.Time {
+	until, named := fault.Until(err)
+	if a.Kind != Nak || a.Outcome != OutcomeWaitUntil || !named || !until.After(now.Add(a.Delay)) {
+		return time.Time{}
+	}
+	first := w.note.first
+	if first.IsZero() {
+		first = now
+	}
+	if end := first.Add(w.lane.cfg.OutageAfter); end.Before(until) {
+		return end
+	}
+	return until
+}
+
+// early is the error of a delivery whose time has not come, nil of any other: handling
+// it would make the call that was not to be made.
+func (w *work) early(now time.Time) error {
+	if !now.Before(w.note.until) {
+		return nil
+	}
+	return fault.Throttled("", w.note.until, errEarly)
 }
 
 // limits are what decide needs to know beside how the handling ended. What went

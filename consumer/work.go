@@ -22,6 +22,9 @@ const returnGrace = 5 * time.Second
 // errHung is what becomes of a handler that does not return when its time is over.
 var errHung = errors.New("consumer: handling a delivery: the handler did not return when its time was over")
 
+// errEarly says that a delivery came back before the time it was told to wait for.
+var errEarly = errors.New("consumer: handling a delivery: it was told to come later")
+
 // work is one delivery under way.
 type work struct {
 	lane       *lane // that handles it
@@ -91,6 +94,10 @@ func (w *work) do(ctx context.Context) {
 // outlives the intake and is cancelled with ErrShutdown.
 func (w *work) run(ctx context.Context) {
 	l := w.lane
+	if err := w.early(time.Now()); err != nil {
+		w.settle(ctx, err, context.Cause(ctx))
+		return
+	}
 	leave, err := l.suspicion.enter(ctx, w)
 	if err != nil {
 		leave(w.settle(ctx, err, nil).Kind == DeadLetter)
