@@ -42,8 +42,8 @@ func (l *lane) admit(ctx context.Context, limit int) int {
 	return l.take(ctx, n)
 }
 
-// gated notes whether the gate is open, for the log: status and metrics read the
-// gate itself.
+// gated notes whether the gate is open, for the status and the log, whoever looks
+// first: the lane, or somebody who asks for its status.
 func (l *lane) gated(ctx context.Context) {
 	why := l.closed()
 	switch {

@@ -49,8 +49,8 @@ func TestParkedOnTheWire(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, ref[name], want)
 		}
 	}
-	if len(ref) != 11 {
-		t.Errorf("reference %v, want 11 members and no payload", ref)
+	if len(ref) != 12 {
+		t.Errorf("reference %v, want 12 members and no payload", ref)
 	}
 	second := next(t, got)
 	third := next(t, got)

@@ -142,3 +142,22 @@ func TestNothingIsHandledBeforeItsTime(t *testing.T) {
 		t.Errorf("handled %d times, want once now and once when its time had come", n)
 	}
 }
+
+// TestAGateIsLoggedWhoeverLooks: readiness is asked every few seconds, and sees a gate
+// close before its lane does.
+func TestAGateIsLoggedWhoeverLooks(t *testing.T) {
+	r := newRig(t, 30*time.Second)
+	gate := newBarrier("")
+	run := r.run(counting(&calls{}), gated(gate))
+	run.waitReady()
+	for _, why := range []string{"finx is left alone", ""} {
+		gate.set(why)
+		if s := run.lane(); s.Ready != (why == "") {
+			t.Errorf("%q: %+v", why, s)
+		}
+		time.Sleep(time.Second)
+	}
+	if n, m := len(r.log.lines(t, "lane takes nothing")), len(r.log.lines(t, "lane takes work again")); n != 1 || m != 1 {
+		t.Errorf("logged %d closings and %d openings, want one each", n, m)
+	}
+}
