@@ -15,15 +15,17 @@ type Gate interface {
 	// nothing was sent. end is called exactly once, when the attempt is over.
 	Begin(ctx context.Context, p guard.Priority) (end func(guard.Answer), err error)
 	// Admit waits as Begin does. A Begin under the context it returns, or under one
-	// with its values, never waits and is never refused. release gives back what was
+	// with its values, never waits, and is refused only if finX was shut before the
+	// first such call. release gives back what was
 	// not used; after use it does nothing.
 	Admit(ctx context.Context, p guard.Priority) (admitted context.Context, release func(), err error)
 }
 
 // AdmitToken waits until a token call may go out: ExchangeCode if exchange is set,
 // else Refresh. Under the context it returns, or one with its values, the call and
-// one repetition of it neither wait nor are refused, so that what must be written
-// before a call is not written for one that is never made.
+// one repetition of it do not wait, so that what must be written before a call is
+// seldom written for one that is never made: only if finX was shut in between, which
+// the call says as finX itself would have.
 //
 // The error carries the verdict to wait and means that nothing was begun; it comes
 // at once while finX is known to be away, and when ctx ends first. release must be

@@ -1,6 +1,9 @@
 package guard
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // ticket is a turn that was waited for before it is needed. Its fields belong to
 // the lock of its Guard.
@@ -14,9 +17,10 @@ type ticket struct {
 type ticketKey struct{ g *Guard }
 
 // Admit waits for a turn as Begin does, before something is done that only makes
-// sense when the call follows. A Begin under the returned context never waits and
-// is never refused, whatever happened meanwhile; that holds for repetitions of the
-// call too, and all of them count for the rate and the limits. release gives the
+// sense when the call follows. A Begin under the returned context never waits. The
+// first is refused if the server is left alone by then: nothing was sent, and a time
+// that it named is kept. Repetitions of a call that was made are not refused, whatever
+// happened meanwhile, and all of them count for the rate and the limits. release gives the
 // turn back if no call was made, with the probe if it was to be one; after a call,
 // and a second time, it does nothing more than to end the context's privilege.
 func (g *Guard) Admit(ctx context.Context, p Priority) (admitted context.Context, release func(), err error) {
@@ -37,22 +41,28 @@ func (g *Guard) ticketOf(ctx context.Context) *ticket {
 }
 
 // useTicket lets a call through that was admitted; false: its ticket was given
-// back.
-func (g *Guard) useTicket(t *ticket) (call, bool) {
+// back. The error is that of a server that was shut since.
+func (g *Guard) useTicket(t *ticket) (c call, ok bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if t.released {
-		return call{}, false
+		return call{}, false, nil
 	}
+	now := clock()
 	if t.used {
-		return g.admit(clock()), true
+		return g.admit(now), true, nil
+	}
+	if g.b.cur.isOpen() && t.turn.probe == nil {
+		g.giveBack(t, now)
+		g.meter.refused()
+		return call{}, false, g.refusal(now)
 	}
 	t.used = true
 	if t.turn.epoch != g.b.epoch { // it goes out into another time than that it was counted in
 		t.turn.epoch = g.b.epoch
 		g.current++
 	}
-	return t.turn, true
+	return t.turn, true, nil
 }
 
 func (g *Guard) release(t *ticket) {
@@ -62,8 +72,12 @@ func (g *Guard) release(t *ticket) {
 		t.released = true
 		return
 	}
+	g.giveBack(t, clock())
+}
+
+// giveBack takes a ticket out that no call was made with. For holders of mu.
+func (g *Guard) giveBack(t *ticket, now time.Time) {
 	t.released = true
-	now := clock()
 	g.forget(t.turn)
 	g.pace.refund()
 	g.b.answer(now, t.turn, Answer{})

@@ -21,7 +21,11 @@ func (g *Guard) Begin(ctx context.Context, p Priority) (end func(Answer), err er
 		return ignore, nil
 	}
 	if t := g.ticketOf(ctx); t != nil {
-		if c, ok := g.useTicket(t); ok {
+		c, ok, err := g.useTicket(t)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			return func(a Answer) { g.end(c, a) }, nil
 		}
 	}
