@@ -236,3 +236,10 @@ func (r *rig) lane(durable string) *jetstream.ConsumerInfo {
 	}
 	return c.CachedInfo()
 }
+
+// counts waits until the broker counts so many events for a lane, which it does a
+// moment after it has acknowledged them.
+func (r *rig) counts(durable string, n int) {
+	r.t.Helper()
+	natstest.Eventually(r.t, within, func() bool { return r.lane(durable).NumPending == uint64(n) }, durable+" has its events")
+}

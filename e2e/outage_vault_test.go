@@ -37,6 +37,8 @@ func TestSealedVaultStopsTheLanes(t *testing.T) {
 	}
 	s.sendAll(events.TypeSyncRequested, s.syncs[triggers:])
 	s.sendAll(events.TypeCallbackReceived, s.callbacks)
+	s.counts("finx-syncs", waiting-triggers)
+	s.counts("finx-callbacks", waiting)
 	s.link(s.send(events.TypeConnectRequested, connects("meanwhile", 1)[0])) // needs no Vault
 	var asked sync.Map                                                       // what Vault is asked meanwhile
 	r.safe.on(func(c passing) bool { asked.Store(c.Method+" "+c.Path, c.N); return false })
