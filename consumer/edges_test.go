@@ -63,7 +63,7 @@ func TestAnotherMessageInThePlaceOfAParkedOne(t *testing.T) {
 	if d := next(t, got); string(d.Data) != "y" || d.Attempt != 1 {
 		t.Errorf("%q in attempt %d", d.Data, d.Attempt)
 	}
-	time.Sleep(time.Second)
+	r.eventually("settled", func() bool { return r.pending() == 0 })
 	if len(got) != 0 {
 		t.Error("handled as the one that was parked")
 	}
@@ -71,9 +71,13 @@ func TestAnotherMessageInThePlaceOfAParkedOne(t *testing.T) {
 
 // slam is a gate that closes the moment it lets somebody through: another lane heard
 // that the server is away.
-type slam struct{ *barrier }
+type slam struct {
+	*barrier
+	asked *atomic.Int64
+}
 
 func (s slam) Wait(ctx context.Context, n int) int {
+	s.asked.Add(1)
 	n = s.barrier.Wait(ctx, n)
 	s.set("closed by another lane")
 	return n
@@ -84,9 +88,9 @@ func TestGateClosesBeforeThePull(t *testing.T) {
 	r.publishMany(4)
 	gate := newBarrier("")
 	var seen calls
-	r.run(counting(&seen), func(_ *consumer.Config, l *consumer.Lane) { l.Gate = slam{gate} })
-	r.eventually("closed", func() bool { return gate.Closed() != "" })
-	time.Sleep(2 * time.Second)
+	asked := new(atomic.Int64)
+	r.run(counting(&seen), func(_ *consumer.Config, l *consumer.Lane) { l.Gate = slam{gate, asked} })
+	r.eventually("the lane asks again", func() bool { return asked.Load() > 1 })
 	if n := seen.count(); n != 0 {
 		t.Errorf("%d deliveries are taken by a lane whose gate is closed", n)
 	}
@@ -150,12 +154,14 @@ func TestAGateIsLoggedWhoeverLooks(t *testing.T) {
 	gate := newBarrier("")
 	run := r.run(counting(&calls{}), gated(gate))
 	run.waitReady()
-	for _, why := range []string{"finx is left alone", ""} {
-		gate.set(why)
-		if s := run.lane(); s.Ready != (why == "") {
-			t.Errorf("%q: %+v", why, s)
+	for _, c := range []struct{ why, said string }{
+		{"finx is left alone", "lane takes nothing"}, {"", "lane takes work again"},
+	} {
+		gate.set(c.why)
+		if s := run.lane(); s.Ready != (c.why == "") {
+			t.Errorf("%q: %+v", c.why, s)
 		}
-		time.Sleep(time.Second)
+		r.eventually(c.said, func() bool { return len(r.log.lines(t, c.said)) > 0 })
 	}
 	if n, m := len(r.log.lines(t, "lane takes nothing")), len(r.log.lines(t, "lane takes work again")); n != 1 || m != 1 {
 		t.Errorf("logged %d closings and %d openings, want one each", n, m)
