@@ -132,6 +132,7 @@ type downstream struct {
 	msgs     jetstream.MessagesContext
 	chunk    int
 	largest  int
+	bytes    int64 // of transactions
 	ids      []string
 	accounts map[string]*stream
 	windows  map[string]events.Window
@@ -251,6 +252,7 @@ func (d *downstream) part(msg jetstream.Msg) {
 	}
 	account.parts++
 	account.take(objects)
+	d.bytes += int64(len(objects))
 	d.ids = append(d.ids, e.ID)
 }
 

@@ -14,9 +14,9 @@ import (
 )
 
 // pageMemory is what the pages of all fetches of this process take together, give
-// or take one of them: some twenty of a usual size. A page stays for as long as it
-// takes to publish it, so that is a thousand in a second.
-const pageMemory = 16 << 20
+// or take one of them: some fifteen of a usual size. A page stays for as long as it
+// takes to publish it, so that is many hundred in a second.
+const pageMemory = 12 << 20
 
 // page is one page between being read and being published.
 type page struct {

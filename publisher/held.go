@@ -17,12 +17,12 @@ const (
 	// heldBlock is the unit in which transactions wait for their part to be full.
 	heldBlock = 16 << 10
 	// heldPlain is how much waits as it came, over all writers of a process. What
-	// comes beyond it waits compressed: sixteen fetches never get there.
-	heldPlain = 8 << 20
+	// comes beyond it waits compressed, which a dozen fetches at once never make it.
+	heldPlain = 6 << 20
 	// messageMemory is what the messages take that are built or under way, over all
-	// writers of a process: twenty of the default size. Whoever finds it in use waits
+	// writers of a process: fifteen of the default size. Whoever finds it in use waits
 	// for a part that is stored.
-	messageMemory = 12 << 20
+	messageMemory = 8 << 20
 	scratchUnit   = 32 << 10
 )
 

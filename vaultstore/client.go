@@ -26,6 +26,11 @@ func newClient(conf *api.Config, namespace string) (*api.Client, error) {
 	return client, nil
 }
 
+// maxConnections to Vault is far more than it can serve at once, and far less than
+// a process may have handlers: a connection costs some 20 KB on either side. Who
+// finds none waits for one of the next answers.
+const maxConnections = 128
+
 // client returns the settings of vault/api. Its own defaults suit a command
 // line: 60 s, three attempts a second apart, three idle connections.
 func (c Config) client() (*api.Config, error) {
@@ -59,7 +64,8 @@ func (c Config) client() (*api.Config, error) {
 	if !ok {
 		return nil, errors.New("vaultstore: preparing the transport: vault/api brought an unknown one")
 	}
-	transport.MaxIdleConnsPerHost = max(cmp.Or(c.Concurrency, DefaultConcurrency), DefaultConcurrency)
+	transport.MaxIdleConnsPerHost = min(max(cmp.Or(c.Concurrency, DefaultConcurrency), DefaultConcurrency), maxConnections)
+	transport.MaxConnsPerHost = maxConnections
 	transport.MaxIdleConns = max(transport.MaxIdleConns, transport.MaxIdleConnsPerHost)
 	overSocket(conf, transport)
 	conf.HttpClient.Transport = observer{next: transport, metrics: c.Metrics}

@@ -28,6 +28,7 @@ Log lines go to standard error in the format of LOG_FORMAT; standard output stay
 			if err != nil {
 				return err
 			}
+			p.paceCollector(s.Concurrency)
 			ctx, log := c.Context(), newLogger(p.stderr, s.Process)
 			return app.Run(ctx, app.Options{
 				Settings: s, Version: buildVersion().Version, Logger: log,
