@@ -108,6 +108,8 @@ type Config struct {
 	ParkAfter time.Duration
 	// Suspects, if set, finds the messages that end the process they are handled in.
 	Suspects Suspects
+
+	maxWait time.Duration // tests shorten it
 }
 
 func (c *Config) setDefaults() {

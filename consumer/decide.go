@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -73,6 +74,7 @@ type limits struct {
 	retryDelayMax time.Duration
 	outageAfter   time.Duration
 	parkAfter     time.Duration // a longer wait is parked; 0 parks none
+	maxWait       time.Duration // longest wait left to the consumer; 0 = maxWait
 	crowded       bool          // much of what may be pending at the consumer is pending
 }
 
@@ -85,7 +87,7 @@ func (lim limits) wait(o Outcome, d time.Duration) Action {
 	if lim.parkAfter > 0 && (d > lim.parkAfter || lim.crowded && d >= crowdedWait) {
 		return Action{Kind: Park, Outcome: o, Delay: d}
 	}
-	return Action{Kind: Nak, Outcome: o, Delay: min(d, maxWait)}
+	return Action{Kind: Nak, Outcome: o, Delay: min(d, cmp.Or(lim.maxWait, maxWait))}
 }
 
 // decide turns what a handler returned into the answer to the delivery. It is

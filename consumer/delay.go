@@ -23,8 +23,8 @@ const (
 
 // maxWait is the longest wait left to the consumer in one answer, when it cannot
 // be parked. A delayed message counts against MaxAckPending and its delay is lost
-// with the consumer, so a long wait is taken in pieces. Tests shorten it.
-var maxWait = 15 * time.Minute
+// with the consumer, so a long wait is taken in pieces.
+const maxWait = 15 * time.Minute
 
 // backoff returns the wait of the given step, from 1: first, doubled each step,
 // at most longest.

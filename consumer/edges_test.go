@@ -15,6 +15,7 @@ import (
 // TestNothingIsParkedOutOfAStreamThatForgets: a stream of another team that drops
 // what is acknowledged would drop what is parked.
 func TestNothingIsParkedOutOfAStreamThatForgets(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []jetstream.RetentionPolicy{jetstream.WorkQueuePolicy, jetstream.InterestPolicy} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel() // it waits for the most part
@@ -126,7 +127,6 @@ func TestASilentStoreOfSuspectsHoldsUpNobody(t *testing.T) {
 // TestNothingIsHandledBeforeItsTime: a wait that cannot be parked comes back in
 // pieces. Whoever was named a time keeps it all the same.
 func TestNothingIsHandledBeforeItsTime(t *testing.T) {
-	consumer.SetMaxWait(t, time.Second)
 	r := newRig(t, 30*time.Second)
 	acks := r.acks()
 	r.publish("x", nil)
@@ -140,7 +140,7 @@ func TestNothingIsHandledBeforeItsTime(t *testing.T) {
 			t.Errorf("attempt %d, first failure %v", d.Attempt, d.FirstFailure)
 		}
 		return nil
-	})
+	}, func(c *consumer.Config, _ *consumer.Lane) { consumer.SetMaxWait(c, time.Second) })
 	r.eventually("handled", ended(acks, "+ACK"))
 	if n := seen.count(); n != 2 || time.Now().Before(until) {
 		t.Errorf("handled %d times, want once now and once when its time had come", n)

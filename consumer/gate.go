@@ -33,24 +33,24 @@ func (l *lane) admit(ctx context.Context, limit int) int {
 	}
 	// The wait at a closed gate can last for hours. No slot is held meanwhile.
 	l.releaseAll(n)
-	l.gated(ctx)
+	l.gated()
 	n = l.Gate.Wait(ctx, n)
 	if n <= 0 {
 		return 0
 	}
-	l.gated(ctx)
+	l.gated()
 	return l.take(ctx, n)
 }
 
 // gated notes whether the gate is open, for the status and the log, whoever looks
 // first: the lane, or somebody who asks for its status.
-func (l *lane) gated(ctx context.Context) {
+func (l *lane) gated() {
 	why := l.closed()
 	switch {
 	case !l.status.gated(why):
 	case why != "":
-		l.log.WarnContext(ctx, "lane takes nothing", "why", why)
+		l.log.Warn("lane takes nothing", "why", why)
 	default:
-		l.log.InfoContext(ctx, "lane takes work again")
+		l.log.Info("lane takes work again")
 	}
 }

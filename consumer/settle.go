@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (w *work) settle(ctx context.Context, err, cause error) Action {
 		unparked := w.park(ctx, a, kept(), now)
 		l.status.parked(unparked)
 		if unparked != nil {
-			a.Kind, a.Delay = Nak, min(a.Delay, maxWait)
+			a.Kind, a.Delay = Nak, min(a.Delay, cmp.Or(l.cfg.maxWait, maxWait))
 			stored = errors.Join(stored, unparked)
 		}
 	}
@@ -98,7 +99,7 @@ func (w *work) limits(ctx context.Context, err error) limits {
 	cfg := w.lane.cfg
 	lim := limits{
 		maxAttempts: w.lane.MaxAttempts, retryDelay: cfg.RetryDelay, retryDelayMax: cfg.RetryDelayMax,
-		outageAfter: cfg.OutageAfter, parkAfter: cfg.parkAfter(),
+		outageAfter: cfg.OutageAfter, parkAfter: cfg.parkAfter(), maxWait: cfg.maxWait,
 	}
 	if err != nil && lim.parkAfter > 0 {
 		lim.crowded = w.from.crowd.crowded(ctx, w.lane.work.Go)

@@ -207,7 +207,7 @@ func (s *status) blocked(why string, pulling bool) bool {
 
 // state is the lane's status at this moment, but for its work in flight.
 func (l *lane) state() LaneStatus {
-	l.gated(context.Background())
+	l.gated()
 	return l.status.get()
 }
 
