@@ -42,7 +42,7 @@ bin/finx-local: # go build knows best whether it is up to date
 
 .PHONY: test
 test: test-deps ## all tests with the race detector, on real servers; T= PKG= TESTFLAGS= narrow
-	$(gotest) -timeout 15m $(PKG)
+	$(gotest) -timeout 30m $(PKG)
 
 .PHONY: test-long
 test-long: test-deps ## the tests that take minutes as well
