@@ -155,7 +155,7 @@ func (r *rig) checkReference(m events.Message, durable, stream string, sequence 
 			r.t.Errorf("%s of the parked event is %v, want %v", name, got[name], value)
 		}
 	}
-	known := []string{"v", "stream", "sequence", "subject", "lane", "durable", "attempts", "failures", "tries", "first_failure", "parked_at"}
+	known := []string{"v", "stream", "sequence", "subject", "lane", "durable", "attempts", "failures", "tries", "first_failure", "parked_at", "stored_at"}
 	for name := range maps.Keys(got) {
 		if !slices.Contains(known, name) {
 			r.t.Errorf("the parked event has a member %q", name)
