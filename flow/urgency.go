@@ -1,11 +1,12 @@
 package flow
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/finx-connector/finx-connector/internal/waiting"
 )
 
 // permits lets so many callers a second pass, evenly, without a burst; among
@@ -17,7 +18,7 @@ type permits struct {
 
 	mu    sync.Mutex
 	given time.Time // when the last one was
-	queue waiters
+	queue waiting.Line[*waiter]
 	armed bool // a timer will serve the queue
 }
 
@@ -47,7 +48,7 @@ func (p *permits) take(ctx context.Context, urgency time.Time, patience time.Dur
 		return errCrowded
 	}
 	w := &waiter{urgency: urgency, ready: make(chan struct{})}
-	heap.Push(&p.queue, w)
+	place := p.queue.Add(w)
 	p.serve()
 	p.mu.Unlock()
 
@@ -68,10 +69,9 @@ func (p *permits) take(ctx context.Context, urgency time.Time, patience time.Dur
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.index < 0 {
+	if !p.queue.Remove(place) {
 		return nil // its turn came in the same moment
 	}
-	heap.Remove(&p.queue, w.index)
 	return err
 }
 
@@ -79,7 +79,7 @@ func (p *permits) take(ctx context.Context, urgency time.Time, patience time.Dur
 // him. For holders of mu.
 func (p *permits) wait(urgency time.Time) time.Duration {
 	ahead := 0
-	for _, w := range p.queue {
+	for w := range p.queue.All() {
 		if !w.urgency.After(urgency) {
 			ahead++
 		}
@@ -90,7 +90,7 @@ func (p *permits) wait(urgency time.Time) time.Duration {
 
 // serve gives what may be given now and arranges for the rest. For holders of mu.
 func (p *permits) serve() {
-	for len(p.queue) > 0 {
+	for p.queue.Len() > 0 {
 		now := time.Now()
 		if wait := p.given.Add(p.every()).Sub(now); wait > 0 {
 			if !p.armed {
@@ -99,10 +99,7 @@ func (p *permits) serve() {
 			}
 			return
 		}
-		w, ok := heap.Pop(&p.queue).(*waiter)
-		if !ok {
-			return // the queue holds nothing else
-		}
+		w, _ := p.queue.Next()
 		close(w.ready)
 		p.given = now
 	}
@@ -119,39 +116,7 @@ func (p *permits) tick() {
 type waiter struct {
 	urgency time.Time
 	ready   chan struct{}
-	index   int // in the queue, -1 = no longer in it
 }
 
-// waiters is a heap with the most urgent on top.
-type waiters []*waiter
-
-// Len is of container/heap.
-func (q *waiters) Len() int { return len(*q) }
-
-// Less is of container/heap.
-func (q *waiters) Less(i, j int) bool { return (*q)[i].urgency.Before((*q)[j].urgency) }
-
-// Swap is of container/heap.
-func (q *waiters) Swap(i, j int) {
-	w := *q
-	w[i], w[j] = w[j], w[i]
-	w[i].index, w[j].index = i, j
-}
-
-// Push is of container/heap.
-func (q *waiters) Push(x any) {
-	if w, ok := x.(*waiter); ok {
-		w.index = len(*q)
-		*q = append(*q, w)
-	}
-}
-
-// Pop is of container/heap.
-func (q *waiters) Pop() any {
-	last := len(*q) - 1
-	w := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	w.index = -1
-	return w
-}
+// Before is of waiting.Urgent.
+func (w *waiter) Before(other *waiter) bool { return w.urgency.Before(other.urgency) }

@@ -14,7 +14,7 @@ import (
 func n(p *permits) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.queue)
+	return p.queue.Len()
 }
 
 // Whoever waits passes in the order of urgency, at the rate, in whatever order

@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 		"connection/connectionkv", "events", "internal/fault", "internal/guard", "internal/natsconn", "internal/retry", "internal/secret", "internal/telemetry",
 	},
 
-	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret"},
+	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret", "internal/waiting"},
 	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret"},
 
 	"consumer":                {"events", "internal/fault", "internal/retry"},
@@ -47,11 +47,12 @@ var arrows = map[string][]string{
 	"internal/archtest":   {},
 	"internal/crashpoint": {},
 	"internal/fault":      {},
-	"internal/guard":      {"internal/fault"},
+	"internal/guard":      {"internal/fault", "internal/waiting"},
 	"internal/natsconn":   {"internal/fault", "internal/secret"},
 	"internal/retry":      {"internal/fault"},
 	"internal/secret":     {},
 	"internal/telemetry":  {"internal/secret"},
+	"internal/waiting":    {},
 
 	// The test kit.
 	"finx/finxtest":                            {"internal/secret"},

@@ -1,8 +1,9 @@
 package guard
 
 import (
-	"container/heap"
 	"time"
+
+	"github.com/finx-connector/finx-connector/internal/waiting"
 )
 
 // allowance is how long a call of that priority may well wait: among those that
@@ -42,24 +43,35 @@ type waiter struct {
 	spends bool
 	came   time.Time
 	ready  chan struct{}
-	index  int // in the queue, -1 = no longer in it
+	place  *waiting.Place[*waiter]
 
 	turn call
 	err  error
 }
 
-// queue holds the waiters, the most urgent on top. No lock: its owner holds one.
-type queue struct {
-	waiters waiters
-	came    uint64
+// Before is of waiting.Urgent.
+func (w *waiter) Before(other *waiter) bool {
+	switch {
+	case w.first != other.first:
+		return w.first
+	case !w.by.Equal(other.by):
+		return w.by.Before(other.by)
+	}
+	return w.order < other.order
 }
 
-func (q *queue) len() int { return len(q.waiters) }
+// queue holds the waiters, the most urgent first. No lock: its owner holds one.
+type queue struct {
+	line waiting.Line[*waiter]
+	came uint64
+}
+
+func (q *queue) len() int { return q.line.Len() }
 
 func (q *queue) add(now time.Time, p Priority) *waiter {
 	q.came++
 	w := &waiter{first: p == Callback, by: now.Add(allowance(p)), order: q.came, spends: spends(p), came: now, ready: make(chan struct{})}
-	heap.Push(&q.waiters, w)
+	w.place = q.line.Add(w)
 	return w
 }
 
@@ -68,13 +80,13 @@ func (q *queue) add(now time.Time, p Priority) *waiter {
 // until when that one has patience. nil when nobody waits.
 func (q *queue) trial() (w *waiter, from time.Time) {
 	var harmless, patient *waiter
-	for i, w := range q.waiters {
+	for w := range q.line.All() {
 		switch {
 		case w.spends:
 			if patient == nil || w.order < patient.order {
 				patient = w
 			}
-		case harmless == nil || q.waiters.Less(i, harmless.index):
+		case harmless == nil || w.Before(harmless):
 			harmless = w
 		}
 	}
@@ -86,61 +98,9 @@ func (q *queue) trial() (w *waiter, from time.Time) {
 
 // next takes the most urgent out, nil when nobody waits.
 func (q *queue) next() *waiter {
-	if len(q.waiters) == 0 {
-		return nil
-	}
-	w, _ := heap.Pop(&q.waiters).(*waiter)
+	w, _ := q.line.Next()
 	return w
 }
 
 // remove takes w out; false when somebody else did.
-func (q *queue) remove(w *waiter) bool {
-	if w.index < 0 {
-		return false
-	}
-	heap.Remove(&q.waiters, w.index)
-	return true
-}
-
-// waiters is a heap with the most urgent on top.
-type waiters []*waiter
-
-// Len is of container/heap.
-func (q *waiters) Len() int { return len(*q) }
-
-// Less is of container/heap.
-func (q *waiters) Less(i, j int) bool {
-	a, b := (*q)[i], (*q)[j]
-	switch {
-	case a.first != b.first:
-		return a.first
-	case !a.by.Equal(b.by):
-		return a.by.Before(b.by)
-	}
-	return a.order < b.order
-}
-
-// Swap is of container/heap.
-func (q *waiters) Swap(i, j int) {
-	w := *q
-	w[i], w[j] = w[j], w[i]
-	w[i].index, w[j].index = i, j
-}
-
-// Push is of container/heap.
-func (q *waiters) Push(x any) {
-	if w, ok := x.(*waiter); ok {
-		w.index = len(*q)
-		*q = append(*q, w)
-	}
-}
-
-// Pop is of container/heap.
-func (q *waiters) Pop() any {
-	last := len(*q) - 1
-	w := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	w.index = -1
-	return w
-}
+func (q *queue) remove(w *waiter) bool { return q.line.Remove(w.place) }
