@@ -14,6 +14,7 @@ import (
 
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/streamread"
 )
 
 const (
@@ -38,8 +39,8 @@ const (
 var errGone = errors.New("consumer: reading a parked message: it is no longer in its stream")
 
 // reader reads messages by their sequence, for all lanes. It needs the right to
-// publish to $JS.API.STREAM.MSG.GET.<stream> and no other. It is safe for
-// concurrent use.
+// publish to $JS.API.STREAM.MSG.GET.<stream>, and to $JS.API.STREAM.INFO.<stream>
+// to see that parking loses nothing there. It is safe for concurrent use.
 type reader struct {
 	js jetstream.JetStream
 
@@ -132,7 +133,7 @@ func (r *reader) checkRetention(ctx context.Context, stream string) error {
 			Retention string `json:"retention"`
 		} `json:"config"`
 	}
-	reply, err := r.js.Conn().RequestWithContext(ctx, r.subject("STREAM.INFO."+stream), nil)
+	reply, err := r.js.Conn().RequestWithContext(ctx, streamread.Subject(r.js, "STREAM.INFO."+stream), nil)
 	if err != nil {
 		known.until = time.Now().Add(retentionAgain)
 	} else if json.Unmarshal(reply.Data, &info) == nil && info.Config.Retention != "" && info.Config.Retention != "limits" {
@@ -144,67 +145,23 @@ func (r *reader) checkRetention(ctx context.Context, stream string) error {
 	return known.err
 }
 
-// get asks the leader of the stream. jetstream.Stream would ask for the stream's
-// info first, which takes a right that nothing else here needs.
+// get asks the leader of the stream, once.
 func (r *reader) get(ctx context.Context, stream string, sequence uint64) (events.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	request, err := json.Marshal(map[string]uint64{"seq": sequence})
-	if err != nil {
-		return events.Message{}, err
+	m, err := streamread.At(ctx, r.js, stream, sequence)
+	if errors.Is(err, streamread.ErrNotFound) {
+		return events.Message{}, errGone
 	}
-	conn := r.js.Conn()
-	reply, err := conn.RequestWithContext(ctx, r.subject("STREAM.MSG.GET."+stream), request)
 	if err != nil {
-		if refused := refusedSubject(conn, "STREAM.MSG.GET."+stream); refused != "" {
+		if refused := refusedSubject(r.js.Conn(), "STREAM.MSG.GET."+stream); refused != "" {
 			err = fmt.Errorf("the NATS user lacks a permission: %s: %w", refused, err)
 		}
 		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: %w", stream, err)
 	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *struct {
-			Subject  string    `json:"subject"`
-			Sequence uint64    `json:"seq"`
-			Header   []byte    `json:"hdrs"`
-			Data     []byte    `json:"data"`
-			Time     time.Time `json:"time"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: the broker's answer is not as documented", stream)
-	}
-	switch {
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return events.Message{}, errGone
-	case answer.Error != nil:
-		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: %w", stream, answer.Error)
-	case answer.Message == nil:
-		return events.Message{}, fmt.Errorf("consumer: reading from stream %s: an answer without a message", stream)
-	}
-	m := events.Message{
-		Subject: answer.Message.Subject, Data: answer.Message.Data,
-		Stream: stream, Sequence: sequence, Time: answer.Message.Time,
-	}
-	if len(answer.Message.Header) > 0 {
-		header, err := nats.DecodeHeadersMsg(answer.Message.Header)
-		if err != nil {
-			return events.Message{}, fmt.Errorf("consumer: reading from stream %s: headers: %w", stream, err)
-		}
-		m.Header = header
-	}
-	return m, nil
-}
-
-func (r *reader) subject(api string) string {
-	o, prefix := r.js.Options(), jetstream.DefaultAPIPrefix
-	switch {
-	case o.Domain != "":
-		prefix = "$JS." + o.Domain + ".API."
-	case o.APIPrefix != "":
-		prefix = strings.TrimSuffix(o.APIPrefix, ".") + "."
-	}
-	return prefix + api
+	return events.Message{
+		Subject: m.Subject, Header: m.Header, Data: m.Data, Stream: stream, Sequence: sequence, Time: m.Time,
+	}, nil
 }
 
 // refusedSubject returns what the server refused last when it is about this part

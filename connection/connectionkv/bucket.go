@@ -3,7 +3,6 @@ package connectionkv
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/streamread"
 )
 
 // bucket speaks the KV protocol of one bucket. jetstream.KeyValue does not do:
@@ -39,14 +39,14 @@ type entry struct {
 const createTries = 4
 
 // subject is where a key is written to.
-func (b bucket) subject(key string) string { return b.apiPrefix("") + b.keySubject(key) }
+func (b bucket) subject(key string) string { return b.prefix() + b.keySubject(key) }
 
 // keySubject is the subject under which the bucket stores a key.
 func (b bucket) keySubject(key string) string { return "$KV." + b.name + "." + key }
 
-// apiPrefix returns the prefix of the JetStream API when the caller's handle
-// has one of its own, otherwise the default given.
-func (b bucket) apiPrefix(otherwise string) string {
+// prefix is what stands before the subject of a key when the caller's handle has
+// an API prefix or a domain of its own.
+func (b bucket) prefix() string {
 	o := b.js.Options()
 	switch {
 	case o.Domain != "":
@@ -54,59 +54,27 @@ func (b bucket) apiPrefix(otherwise string) string {
 	case o.APIPrefix != "" && o.APIPrefix != jetstream.DefaultAPIPrefix:
 		return strings.TrimSuffix(o.APIPrefix, ".") + "."
 	}
-	return otherwise
+	return ""
 }
 
 // read returns the newest message of a key from the leader of the bucket.
 func (b bucket) read(ctx context.Context, key string) (entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
-	request, err := json.Marshal(map[string]string{"last_by_subj": b.keySubject(key)})
-	if err != nil {
-		return entry{}, err
-	}
-	reply, err := b.js.Conn().RequestWithContext(ctx, b.apiPrefix(jetstream.DefaultAPIPrefix)+"STREAM.MSG.GET.KV_"+b.name, request)
-	if err != nil {
-		return entry{}, judgeRead(err)
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *struct {
-			Sequence uint64 `json:"seq"`
-			Header   []byte `json:"hdrs"`
-			Data     []byte `json:"data"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return entry{}, judgeRead(err)
-	}
-	switch {
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+	m, err := streamread.Last(ctx, b.js, "KV_"+b.name, b.keySubject(key))
+	if errors.Is(err, streamread.ErrNotFound) {
 		return entry{}, nil
-	case answer.Error != nil:
-		return entry{}, judgeRead(answer.Error)
-	case answer.Message == nil:
-		return entry{}, judgeRead(errors.New("answer without a message"))
 	}
-	m := answer.Message
-	live, err := isValue(m.Header)
 	if err != nil {
 		return entry{}, judgeRead(err)
 	}
-	return entry{value: m.Data, revision: m.Sequence, live: live}, nil
+	return entry{value: m.Data, revision: m.Sequence, live: isValue(m.Header)}, nil
 }
 
 // isValue reports whether a message with these headers is a value: not a
 // delete or purge marker of a client, nor the server's marker of an expired key.
-func isValue(raw []byte) (bool, error) {
-	if len(raw) == 0 {
-		return true, nil
-	}
-	h, err := nats.DecodeHeadersMsg(raw)
-	if err != nil {
-		return false, err
-	}
-	return h.Get("KV-Operation") == "" && h.Get(jetstream.MarkerReasonHeader) == "", nil
+func isValue(h nats.Header) bool {
+	return h.Get("KV-Operation") == "" && h.Get(jetstream.MarkerReasonHeader) == ""
 }
 
 // write stores value if the newest revision of key is expect (0 = none) and

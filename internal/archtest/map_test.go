@@ -31,12 +31,12 @@ var arrows = map[string][]string{
 	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret", "internal/waiting"},
 	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret"},
 
-	"consumer":                {"events", "internal/fault", "internal/retry"},
+	"consumer":                {"events", "internal/fault", "internal/retry", "internal/streamread"},
 	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry"},
 	"streams":                 {"events", "internal/fault", "internal/retry"},
 	"replay":                  {"dlq", "events", "connection", "internal/fault", "internal/retry"},
 	"dlq":                     {"events", "internal/fault", "internal/retry"},
-	"connection/connectionkv": {"connection", "internal/fault", "internal/retry"},
+	"connection/connectionkv": {"connection", "internal/fault", "internal/retry", "internal/streamread"},
 	"finx":                    {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
 	"vaultstore":              {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
 	"settings":                {"events", "internal/secret"},
@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 	"internal/retry":      {"internal/fault"},
 	"internal/secret":     {},
 	"internal/telemetry":  {"internal/secret"},
+	"internal/streamread": {},
 	"internal/waiting":    {},
 
 	// The test kit.
@@ -85,7 +86,7 @@ const (
 // decision to be written down.
 var homes = map[string][]string{
 	"github.com/nats-io/nats.go": {
-		"consumer", "publisher", "streams", "replay", "dlq", "connection/connectionkv", "internal/natsconn", "internal/natstest", "app", "cmd/*",
+		"consumer", "publisher", "streams", "replay", "dlq", "connection/connectionkv", "internal/natsconn", "internal/natstest", "internal/streamread", "app", "cmd/*",
 		"bench", "bench/floor",
 	},
 	"github.com/nats-io/nkeys":           {"internal/natsconn", "internal/natstest"},
