@@ -45,12 +45,12 @@ func TestMessagesAreReadAsStored(t *testing.T) {
 
 func TestRequestsGoUnderTheHandlesPrefix(t *testing.T) {
 	nc := natstest.Connect(t, natstest.Start(t).URL())
-	for want, make := range map[string]func() (jetstream.JetStream, error){
+	for want, dial := range map[string]func() (jetstream.JetStream, error){
 		"$JS.API.X":     func() (jetstream.JetStream, error) { return jetstream.New(nc) },
 		"$JS.hub.API.X": func() (jetstream.JetStream, error) { return jetstream.NewWithDomain(nc, "hub") },
 		"acme.js.X":     func() (jetstream.JetStream, error) { return jetstream.NewWithAPIPrefix(nc, "acme.js") },
 	} {
-		js, err := make()
+		js, err := dial()
 		if err != nil {
 			t.Fatal(err)
 		}
