@@ -72,7 +72,7 @@ func FinXConfig(s settings.Settings) finx.Config {
 		budget = -1 // the client takes zero for its default; ours means no second attempt
 	}
 	return finx.Config{
-		BaseURL: s.FinX.BaseURL, ClientID: s.FinX.ClientID, ClientSecret: s.FinX.ClientSecret,
+		BaseURL: s.FinX.BaseURL, AllowHTTP: s.FinX.AllowHTTP, ClientID: s.FinX.ClientID, ClientSecret: s.FinX.ClientSecret,
 		Paths: finx.Paths(s.FinX.Paths),
 		Timeouts: finx.Timeouts{
 			Link: t.Link, Token: t.Token, Accounts: t.Accounts, Transactions: t.Page,

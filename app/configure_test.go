@@ -28,7 +28,7 @@ func load(t *testing.T, env map[string]string) settings.Settings {
 func TestSettingsReachTheirParts(t *testing.T) {
 	s := load(t, map[string]string{
 		"NATS_URL": "nats://a:1,nats://b:2", "NATS_CREDS": "", "SUBJECT_PREFIX": "acme", "MAX_INPUT_BYTES": "64KiB",
-		"FINX_BASE_URL": "https://finx.example", "FINX_CLIENT_ID": "id", "FINX_CLIENT_SECRET": "geheim", "FINX_TIMEOUT_TOKEN": "7s",
+		"FINX_BASE_URL": "https://finx.example", "FINX_ALLOW_HTTP": "true", "FINX_CLIENT_ID": "id", "FINX_CLIENT_SECRET": "geheim", "FINX_TIMEOUT_TOKEN": "7s",
 		"FINX_TIMEOUT_PAGE": "8s", "FINX_PATH_TOKEN": "/t", "FINX_RETRY_BUDGET": "0s", "PAGE_SIZE": "123",
 		"VAULT_ADDR": "https://vault.example:8200", "VAULT_NAMESPACE": "ns", "VAULT_CACERT": "/ca.pem", "VAULT_TLS_SERVER_NAME": "vault.test",
 		"VAULT_AUTH": "kubernetes", "VAULT_K8S_ROLE": "role", "VAULT_KV_MOUNT": "kv", "VAULT_KV_PREFIX": "p",
@@ -41,6 +41,7 @@ func TestSettingsReachTheirParts(t *testing.T) {
 		"SUBJECT_PREFIX":      app.Codec(s).Subject("x") == "acme.x",
 		"MAX_INPUT_BYTES":     app.Codec(s).MaxInputBytes == 64<<10,
 		"FINX_BASE_URL":       finx.BaseURL == "https://finx.example" && finx.ClientID == "id" && finx.ClientSecret.Reveal() == "geheim",
+		"FINX_ALLOW_HTTP":     finx.AllowHTTP,
 		"FINX_TIMEOUT_TOKEN":  finx.Timeouts.Token == 7*time.Second,
 		"FINX_TIMEOUT_PAGE":   finx.Timeouts.Transactions == 8*time.Second,
 		"FINX_PATH_TOKEN":     finx.Paths.Token == "/t",

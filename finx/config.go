@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -29,6 +30,7 @@ const accountIDMark = "{account_id}"
 // have a default.
 type Config struct {
 	BaseURL      string      // required: scheme, host and maybe a path prefix
+	AllowHTTP    bool        // BaseURL may be http beyond loopback: secrets then travel in clear
 	ClientID     string      // required; HTTP Basic user, so without a colon
 	ClientSecret secret.Text // required; HTTP Basic password
 
@@ -125,7 +127,7 @@ func (t Timeouts) withDefaults() Timeouts {
 
 // validate names the first setting that cannot work. It runs after withDefaults.
 func (c Config) validate() error {
-	if err := validBase(c.BaseURL); err != nil {
+	if err := validBase(c.BaseURL, c.AllowHTTP); err != nil {
 		return err
 	}
 	if c.ClientID == "" || strings.Contains(c.ClientID, ":") {
@@ -159,7 +161,7 @@ func (c Config) validate() error {
 
 // validBase does not repeat the value: a URL with a password in it is just what
 // it is there to refuse.
-func validBase(base string) error {
+func validBase(base string, allowHTTP bool) error {
 	u, err := url.Parse(base)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
 		return errors.New("BaseURL: must be an absolute http or https URL")
@@ -167,5 +169,14 @@ func validBase(base string) error {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return errors.New("BaseURL: must hold no user, query or fragment")
 	}
+	if u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()) {
+		return errors.New("BaseURL: must be https, or http on loopback, unless AllowHTTP is set")
+	}
 	return nil
+}
+
+// isLoopback reports whether host never leaves this machine.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }

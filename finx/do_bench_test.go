@@ -27,7 +27,7 @@ func (t instant) RoundTrip(r *http.Request) (*http.Response, error) {
 // The cost of a call beside the wire and the server.
 func BenchmarkDo(b *testing.B) {
 	c, err := New(Config{
-		BaseURL: "http://finx.test", ClientID: "c", ClientSecret: secret.New("some secret"),
+		BaseURL: "https://finx.test", ClientID: "c", ClientSecret: secret.New("some secret"),
 		Transport: instant{[]byte(`{"accounts":[{"account_id":"A1.2"}]}`)},
 	})
 	if err != nil {

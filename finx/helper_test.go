@@ -70,7 +70,7 @@ func callers() []caller {
 // says otherwise.
 func newClient(t testing.TB, base string, edit func(*finx.Config)) *finx.Client {
 	t.Helper()
-	cfg := finx.Config{BaseURL: base, ClientID: clientID, ClientSecret: secret.New(canaryClientSecret), RetryBudget: -1}
+	cfg := finx.Config{BaseURL: base, AllowHTTP: true, ClientID: clientID, ClientSecret: secret.New(canaryClientSecret), RetryBudget: -1}
 	if edit != nil {
 		edit(&cfg)
 	}

@@ -156,6 +156,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"BaseURL":           func(c *finx.Config) { c.BaseURL = "finx.test" },
 		"BaseURL: ":         func(c *finx.Config) { c.BaseURL = "" },
 		"BaseURL: must":     func(c *finx.Config) { c.BaseURL = "ftp://finx.test" },
+		"https, or http on": func(c *finx.Config) { c.BaseURL = "http://finx.test" },
+		"on loopback":       func(c *finx.Config) { c.BaseURL = "http://localhost.finx.test" },
 		"query":             func(c *finx.Config) { c.BaseURL = "https://finx.test/?a=b" },
 		"ClientID":          func(c *finx.Config) { c.ClientID = "" },
 		"colon":             func(c *finx.Config) { c.ClientID = "a:b" },
@@ -176,6 +178,11 @@ func TestConfigIsChecked(t *testing.T) {
 		edit(&cfg)
 		if _, err := finx.New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not named in %v", want, err)
+		}
+	}
+	for base, allow := range map[string]bool{"http://localhost:1": false, "http://127.0.0.2": false, "http://[::1]:1": false, "http://finx.test": true} {
+		if _, err := finx.New(finx.Config{BaseURL: base, AllowHTTP: allow, ClientID: "c", ClientSecret: secretOf("s")}); err != nil {
+			t.Errorf("%s: %v", base, err)
 		}
 	}
 }

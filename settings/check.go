@@ -40,6 +40,9 @@ func (l *loader) checkTogether(s Settings) {
 	if s.NATS.CredsFile != "" && s.NATS.NkeySeedFile != "" {
 		l.problem("NATS_CREDS and NATS_NKEY_SEED_FILE", "", "set one of them")
 	}
+	if s.FinX.inClear() && !s.FinX.AllowHTTP {
+		l.problem("FINX_BASE_URL", s.source("FINX_BASE_URL"), "not allowed; allowed is: "+allowedBaseURL)
+	}
 }
 
 // checkOrder looks at durations of which one must be shorter than another. One
@@ -65,6 +68,12 @@ func (l *loader) checkOrder(s Settings) {
 	}
 }
 
+// source says where the value of a setting came from.
+func (s Settings) source(env string) string {
+	i := slices.IndexFunc(s.values, func(v Value) bool { return v.Env == env })
+	return s.values[i].Source
+}
+
 // doubts returns a warning for each combination that is allowed and probably not
 // meant.
 func doubts(s Settings) []string {
@@ -74,12 +83,11 @@ func doubts(s Settings) []string {
 			warnings = append(warnings, text)
 		}
 	}
-	given := func(env string) bool {
-		i := slices.IndexFunc(s.values, func(v Value) bool { return v.Env == env })
-		return s.values[i].Source != fromDefault
-	}
+	given := func(env string) bool { return s.source(env) != fromDefault }
 	warn(s.FinX.TokenReplay == ReplayNever,
 		"FINX_TOKEN_REPLAY=never: each token call that gets no answer ends its connection until the user logs in again; keep it only while finX punishes a value sent twice")
+	warn(s.FinX.AllowHTTP,
+		"FINX_ALLOW_HTTP=true: the client secret, codes and tokens may travel in clear; keep it for a sandbox on a private network")
 	warn(s.FinX.KeepAliveLead < s.Handling.OutageAfter,
 		"FINX_KEEPALIVE_LEAD is shorter than OUTAGE_AFTER: in an outage that events are made to wait for, refresh tokens may end")
 	warn(s.Handling.LeaseTTL > s.Handling.AckWait,

@@ -124,7 +124,7 @@ func sample() map[string]string {
 		"NATS_URL": "tls://user:" + canary + "@a.example:4222,tls://b.example:4222", "NATS_CREDS": "a.creds", "NATS_CA": "ca.pem",
 		"NATS_CERT": "c.pem", "NATS_KEY": "k.pem", "VAULT_ADDR": "http://127.0.0.1:8200", "VAULT_TOKEN": canary, "VAULT_AUTH": "approle",
 		"VAULT_SKIP_VERIFY": "true", "VAULT_KV_MOUNT": "kv/eu", "VAULT_KV_PREFIX": "team/finx", "VAULT_CLIENT_CERT": "c.pem", "VAULT_CLIENT_KEY": "k.pem",
-		"FINX_BASE_URL": "http://127.0.0.1:9000/x/", "SUBJECT_PREFIX": "eu.prod", "SUBJECT_PER_CONNECTION": "true",
+		"FINX_BASE_URL": "http://127.0.0.1:9000/x/", "FINX_ALLOW_HTTP": "true", "SUBJECT_PREFIX": "eu.prod", "SUBJECT_PER_CONNECTION": "true",
 		"REDIRECT_URI_ALLOW": "https://App.Example:443, http://localhost:3000", "STREAM_REPLICAS": "3", "STREAM_MAX_AGE": "720h", "STREAM_MAX_BYTES": "2GiB",
 		"FINX_TOKEN_REPLAY": "never", "FINX_KEEPALIVE_RATE": "0.5", "SWEEP_RATE": "7", "FINX_RATE": "0.25", "FINX_CONCURRENCY": "3", "BREAKER_FAILURES": "4", "ESCROW_KEY": escrowKey('a') + ", " + escrowKey('b'), "ESCROW_DIR": "/var/lib/finx",
 		"FETCH_SINCE_TYPE": "modified", "LISTEN_ADDR": "127.0.0.1:9090", "LOG_LEVEL": "WARN", "LOG_FORMAT": "text", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",

@@ -116,6 +116,25 @@ func TestGoodEdgesAreTaken(t *testing.T) {
 	}
 }
 
+// http beyond loopback is for who asks for it by name, and then it is said at every start.
+func TestHTTPBeyondLoopbackHasToBeAllowed(t *testing.T) {
+	for _, base := range []string{"http://sandbox:8090", "http://10.0.0.1", "http://localhost.evil.example"} {
+		_, err := load(t, "finx_base_url: "+base, env("FINX_BASE_URL", ""))
+		if !strings.Contains(errText(err), "FINX_BASE_URL (") || !strings.Contains(errText(err), "finx.yaml line 1): not allowed") {
+			t.Errorf("%s: %v", base, err)
+		}
+		s, err := load(t, "", env("FINX_BASE_URL", base, "FINX_ALLOW_HTTP", "true"))
+		if err != nil || s.FinX.BaseURL != base {
+			t.Errorf("%s: %q, %v", base, s.FinX.BaseURL, err)
+		}
+	}
+	for _, base := range []string{"ftp://sandbox", "http://u:p@sandbox", "sandbox:8090"} {
+		if _, err := load(t, "", env("FINX_BASE_URL", base, "FINX_ALLOW_HTTP", "true")); err == nil {
+			t.Errorf("%s was taken", base)
+		}
+	}
+}
+
 // escrowKey is a key of 32 equal bytes.
 func escrowKey(b byte) string {
 	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32))
@@ -224,10 +243,11 @@ func TestSettingsThatBelongTogether(t *testing.T) {
 
 func TestDoubtfulCombinationsAreWarnedAbout(t *testing.T) {
 	for begin, e := range map[string]map[string]string{
-		"FINX_TOKEN_REPLAY=never: ":                            env("FINX_TOKEN_REPLAY", "never"),
-		"FINX_KEEPALIVE_LEAD is shorter than OUTAGE_AFTER: ":   env("FINX_KEEPALIVE_LEAD", "23h", "FINX_EXPIRING_NOTICE", "1h"),
-		"LEASE_TTL is longer than ACK_WAIT: ":                  env("LEASE_TTL", "31s"),
-		"VAULT_TRANSIT_MOUNT and VAULT_TRANSIT_KEY have no ef": env("ESCROW_KEY", escrowKey('a'), "VAULT_TRANSIT_KEY", "finx-escrow"),
+		"FINX_TOKEN_REPLAY=never: ":                             env("FINX_TOKEN_REPLAY", "never"),
+		"FINX_ALLOW_HTTP=true: the client secret, codes and to": env("FINX_ALLOW_HTTP", "true", "FINX_BASE_URL", "http://sandbox:8090"),
+		"FINX_KEEPALIVE_LEAD is shorter than OUTAGE_AFTER: ":    env("FINX_KEEPALIVE_LEAD", "23h", "FINX_EXPIRING_NOTICE", "1h"),
+		"LEASE_TTL is longer than ACK_WAIT: ":                   env("LEASE_TTL", "31s"),
+		"VAULT_TRANSIT_MOUNT and VAULT_TRANSIT_KEY have no ef":  env("ESCROW_KEY", escrowKey('a'), "VAULT_TRANSIT_KEY", "finx-escrow"),
 		"": env("ESCROW_KEY", escrowKey('a'), "LEASE_TTL", "30s", "FINX_KEEPALIVE_LEAD", "24h", "FINX_EXPIRING_NOTICE", "1h"),
 	} {
 		s, err := load(t, "", e)

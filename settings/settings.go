@@ -81,6 +81,7 @@ const (
 // FinX says where finX is and how it is spoken to.
 type FinX struct {
 	BaseURL         string // without a slash at the end
+	AllowHTTP       bool   // BaseURL may be http beyond loopback
 	ClientID        string
 	ClientSecret    secret.Text
 	Paths           Paths

@@ -101,24 +101,34 @@ func pathSegment(at func(*Settings) *string) func(*Settings, string) error {
 	}
 }
 
+// allowedBaseURL says what FINX_BASE_URL may be.
+const allowedBaseURL = "absolute https URL without user, query or fragment; http on loopback only"
+
+// inClear reports whether calls to the base URL leave this machine unencrypted.
+func (f FinX) inClear() bool {
+	u, ok := absoluteURL(f.BaseURL, "http")
+	return ok && !isLoopback(u.Hostname())
+}
+
 func finxTable() []Setting {
 	rows := []Setting{
 		{
 			Env: "FINX_BASE_URL", DefaultText: "required", Doc: "finX host", Allowed: "absolute https URL; http on loopback only",
 			set: func(s *Settings, v string) error {
-				u, ok := absoluteURL(v, "http", "https")
-				if !ok || u.Scheme == "http" && !isLoopback(u.Hostname()) {
-					return errors.New("absolute https URL without user, query or fragment; http on loopback only")
+				if _, ok := absoluteURL(v, "http", "https"); !ok {
+					return errors.New(allowedBaseURL)
 				}
-				s.FinX.BaseURL = strings.TrimRight(v, "/")
+				s.FinX.BaseURL = strings.TrimRight(v, "/") // whether http is allowed, checkTogether says
 				return nil
 			},
 		},
+		boolean("FINX_ALLOW_HTTP", "false", "let `FINX_BASE_URL` be http beyond loopback: for a sandbox on a private network only, as tokens travel in clear",
+			func(s *Settings) *bool { return &s.FinX.AllowHTTP }),
 		checked("FINX_CLIENT_ID", "", "client id given by Qwist", "text without a colon",
 			func(v string) bool { return !strings.Contains(v, ":") }, func(s *Settings) *string { return &s.FinX.ClientID }),
 		secretText("FINX_CLIENT_SECRET", "its secret", func(s *Settings) *secret.Text { return &s.FinX.ClientSecret }),
 	}
-	rows[1].DefaultText, rows[2].DefaultText = "required", "required"
+	rows[2].DefaultText, rows[3].DefaultText = "required", "required"
 	return append(append(rows, finxPaths()...), finxLimits()...)
 }
 
