@@ -43,7 +43,7 @@ func TestTheCommandsOfTheContractAreThere(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"connections list", "connections show", "connections sync", "dlq discard", "dlq list", "dlq redrive", "dlq show",
-		"emit callback", "emit connect", "emit erase", "emit sync", "serve", "settings list", "streams apply", "streams check", "version",
+		"emit callback", "emit connect", "emit erase", "emit sync", "health", "serve", "settings list", "streams apply", "streams check", "version",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("commands %q\nwant %q", got, want)
