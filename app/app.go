@@ -34,7 +34,7 @@ import (
 type Secrets interface {
 	Get(ctx context.Context, connectionID string) (vaultstore.Record, vaultstore.Version, error)
 	Put(ctx context.Context, connectionID string, r vaultstore.Record, cas vaultstore.Version) (vaultstore.Version, error)
-	List(ctx context.Context) ([]string, error)
+	List(ctx context.Context, each func(connectionID string) error) error
 	Check(ctx context.Context) error
 }
 

@@ -36,9 +36,10 @@ type Catalogue interface {
 	List(ctx context.Context, each func(connection.Record) error) error
 }
 
-// Inventory lists the ids of all connections that have a secret.
+// Inventory names all connections that have a secret, in ascending order. An error
+// of each ends it and is returned as it is.
 type Inventory interface {
-	List(ctx context.Context) ([]string, error)
+	List(ctx context.Context, each func(id string) error) error
 }
 
 // Background is what the work without an event needs. All fields are required,

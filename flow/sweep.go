@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/finx-connector/finx-connector/connection"
@@ -21,25 +20,10 @@ const (
 	sweepPause = time.Minute
 	// sweepTries is how often one sweep asks for the same connection.
 	sweepTries = 100
+	// sweepHold is how many ids a sweep holds at a time: 16 MB. A million is also
+	// what one list of Vault brings within seconds.
+	sweepHold = 1_000_000
 )
-
-// sweepPos is how far a sweep of this process got that did not reach its end.
-type sweepPos struct {
-	mu   sync.Mutex
-	next string // the first connection not looked at
-}
-
-func (p *sweepPos) get() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.next
-}
-
-func (p *sweepPos) set(id string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.next = id
-}
 
 // Sweep reads every secret and takes each call that was begun and never ended
 // to its end: the process that began it may have died, and nobody else may ever
@@ -58,23 +42,26 @@ func (f *Flow) Sweep(ctx context.Context) error {
 }
 
 func (f *Flow) sweepAll(held context.Context) error {
-	ids, err := f.Background.Inventory.List(held)
-	if err != nil {
-		return fmt.Errorf("flow: listing the secrets: %w", err)
-	}
-	slices.Sort(ids)
-	first, _ := slices.BinarySearch(ids, f.sweepPos.get())
 	s := &sweep{Flow: f, every: time.Duration(float64(time.Second) / f.Background.SweepRate)}
-	for _, id := range ids[first:] {
-		f.sweepPos.set(id)
-		if err := s.one(held, id, 1); err != nil {
-			return err
+	for more := true; more; {
+		ids, beyond, err := f.inventory(held, f.sweepPos.get(), sweepHold)
+		if err != nil {
+			return fmt.Errorf("flow: listing the secrets: %w", err)
+		}
+		for _, id := range ids {
+			f.sweepPos.set(id)
+			if err := s.one(held, id.String(), 1); err != nil {
+				return err
+			}
+		}
+		if more = beyond != (connectionID{}); more {
+			f.sweepPos.set(beyond)
 		}
 	}
 	if err := s.again(held); err != nil {
 		return err
 	}
-	f.sweepPos.set("")
+	f.sweepPos.set(connectionID{})
 	return nil
 }
 

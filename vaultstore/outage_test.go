@@ -38,7 +38,7 @@ func TestSealedVault(t *testing.T) {
 	mustWait(t, "get", err, false, "sealed")
 	_, err = store.Put(t.Context(), id, want, 1)
 	mustWait(t, "put", err, false, "sealed")
-	_, err = store.List(t.Context())
+	_, err = vaultstoretest.IDs(t.Context(), store)
 	mustWait(t, "list", err, false, "sealed")
 	_, err = store.Erase(t.Context(), id)
 	mustWait(t, "erase", err, false, "sealed")
@@ -175,7 +175,7 @@ func TestCheckKnowsTheMount(t *testing.T) {
 			mustWait(t, "get", err, false, "")
 			_, err = store.Put(t.Context(), vaultstoretest.NewID(), vaultstore.Record{}, 0)
 			mustWait(t, "put", err, false, "")
-			_, err = store.List(t.Context())
+			_, err = vaultstoretest.IDs(t.Context(), store)
 			mustWait(t, "list", err, false, "")
 			_, err = store.Erase(t.Context(), vaultstoretest.NewID())
 			mustWait(t, "erase", err, false, "")
@@ -209,7 +209,7 @@ func TestForeignKeysAreNotListed(t *testing.T) {
 	for _, key := range []string{"notes", "deep/" + id, id} {
 		s.Call(t, http.MethodPost, mount+"/data/team/finx/connections/"+key, map[string]any{"data": map[string]any{"v": 1}})
 	}
-	if got, err := store.List(t.Context()); err != nil || len(got) != 1 || got[0] != id {
+	if got, err := vaultstoretest.IDs(t.Context(), store); err != nil || len(got) != 1 || got[0] != id {
 		t.Errorf("got %v, %v", got, err)
 	}
 }

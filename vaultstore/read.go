@@ -82,18 +82,6 @@ func (s *Store) countVersions(ctx context.Context, id string) (int, error) {
 	return len(h.live(math.MaxInt)), nil
 }
 
-func (s *Store) listKeys(ctx context.Context) ([]string, error) {
-	var answer struct{ Keys []string }
-	found, err := s.fetch(ctx, s.paths.list(), url.Values{"list": {"true"}}, &answer)
-	if err != nil {
-		return nil, err
-	}
-	if !found {
-		return nil, s.mustHaveMount(ctx)
-	}
-	return answer.Keys, nil
-}
-
 // fetch reads path and decodes the "data" of the answer into out. found is
 // false when the server answered that nothing is there; out is then filled with
 // what it said besides, such as the version of a deleted secret.

@@ -92,11 +92,16 @@ type request func(ctx context.Context, client *api.Client) error
 // token is replaced and the call made once more; a policy that forbids the call
 // is the operator's to mend, and the event waits for that.
 func (s *session) do(ctx context.Context, write bool, call request) error {
+	return s.doWithin(ctx, s.timeout, write, call)
+}
+
+// doWithin is do for a call that may take longer than others.
+func (s *session) doWithin(ctx context.Context, limit time.Duration, write bool, call request) error {
 	token, err := s.token(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.once(ctx, write, call)
+	err = s.onceWithin(ctx, limit, write, call)
 	if !isForbidden(err) {
 		return err
 	}
@@ -113,7 +118,7 @@ func (s *session) do(ctx context.Context, write bool, call request) error {
 	if err := s.relogin(ctx, token); err != nil {
 		return err
 	}
-	if err = s.once(ctx, write, call); !isForbidden(err) {
+	if err = s.onceWithin(ctx, limit, write, call); !isForbidden(err) {
 		return err
 	}
 	s.futileUntil.Store(time.Now().Add(futilePause).UnixNano())
@@ -128,7 +133,11 @@ func denied(err error) error { return fmt.Errorf("%w: %w", errDenied, err) }
 
 // once makes the call within the time-out and gives its error a verdict.
 func (s *session) once(ctx context.Context, write bool, call request) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	return s.onceWithin(ctx, s.timeout, write, call)
+}
+
+func (s *session) onceWithin(ctx context.Context, limit time.Duration, write bool, call request) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ctx, seen := withWire(ctx)
 	return judge(ctx, write, seen, call(ctx, s.data))

@@ -172,22 +172,6 @@ func (s *Store) Erase(ctx context.Context, id string) (versions int, err error) 
 	return versions, nil
 }
 
-// List returns the ids of all records, in Vault's order (sorted). An id may be
-// listed whose record Get does not find: one whose first write is under way.
-func (s *Store) List(ctx context.Context) (ids []string, err error) {
-	defer s.measure(ctx, "list", time.Now(), &err)
-	keys, err := s.listKeys(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("vaultstore: listing records: %w", err)
-	}
-	for _, key := range keys {
-		if isUUID(key) { // what others put beside ours is theirs
-			ids = append(ids, key)
-		}
-	}
-	return ids, nil
-}
-
 // Close closes idle connections. Operations under way go on.
 func (s *Store) Close() { s.session.closeIdle() }
 

@@ -75,13 +75,19 @@ func (m *Memory) Erase(ctx context.Context, id string) (int, error) {
 }
 
 // List is vaultstore.Store's.
-func (m *Memory) List(ctx context.Context) ([]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, gone(ctx)
+func (m *Memory) List(ctx context.Context, each func(id string) error) error {
+	if ctx.Err() != nil {
+		return gone(ctx)
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Sorted(maps.Keys(m.records)), nil
+	ids := slices.Sorted(maps.Keys(m.records))
+	m.mu.Unlock()
+	for _, id := range ids {
+		if err := each(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Check is vaultstore.Store's: memory is always there.

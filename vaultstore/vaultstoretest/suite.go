@@ -22,7 +22,7 @@ type Store interface {
 	Get(ctx context.Context, id string) (vaultstore.Record, vaultstore.Version, error)
 	Put(ctx context.Context, id string, r vaultstore.Record, cas vaultstore.Version) (vaultstore.Version, error)
 	Erase(ctx context.Context, id string) (versions int, err error)
-	List(ctx context.Context) ([]string, error)
+	List(ctx context.Context, each func(id string) error) error
 }
 
 var (
@@ -50,6 +50,17 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 			check(t, open(t))
 		})
 	}
+}
+
+// IDs returns all that a store lists.
+func IDs(ctx context.Context, s interface {
+	List(ctx context.Context, each func(id string) error) error
+}) (ids []string, err error) {
+	err = s.List(ctx, func(id string) error {
+		ids = append(ids, id)
+		return nil
+	})
+	return ids, err
 }
 
 // NewID returns a random UUID.
@@ -114,7 +125,7 @@ func notFound(t *testing.T, s Store) {
 }
 
 func list(t *testing.T, s Store) {
-	got, err := s.List(t.Context())
+	got, err := IDs(t.Context(), s)
 	if err != nil || len(got) != 0 {
 		t.Fatalf("empty store: %v, %v", got, err)
 	}
@@ -125,8 +136,20 @@ func list(t *testing.T, s Store) {
 		want = append(want, id)
 	}
 	slices.Sort(want)
-	if got, err = s.List(t.Context()); err != nil || !slices.Equal(got, want) {
+	if got, err = IDs(t.Context(), s); err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	enough := errors.New("enough")
+	got = nil
+	err = s.List(t.Context(), func(id string) error {
+		got = append(got, id)
+		if len(got) == 2 {
+			return enough
+		}
+		return nil
+	})
+	if err != enough || !slices.Equal(got, want[:2]) { //nolint:errorlint // as it is, not wrapped
+		t.Errorf("stopped at the second: got %v, %v", got, err)
 	}
 }
 
@@ -143,7 +166,7 @@ func eraseAndRecreate(t *testing.T, s Store) {
 		t.Errorf("erasing: %d versions, %v, want the newest alone", n, err)
 	}
 	notFoundNow(t, s, id)
-	if ids, err := s.List(t.Context()); err != nil || len(ids) != 0 {
+	if ids, err := IDs(t.Context(), s); err != nil || len(ids) != 0 {
 		t.Errorf("still listed: %v, %v", ids, err)
 	}
 	if n, err := s.Erase(t.Context(), id); n != 0 || err != nil {
