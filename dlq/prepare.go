@@ -6,12 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/streamread"
 )
 
 // RefusedError is a dead letter that cannot be redriven, and why.
@@ -64,7 +65,7 @@ func (q *Queue) Prepare(ctx context.Context, l Letter) (Event, error) {
 	if note, gone := l.withheld(); gone || typ == events.TypeCallbackReceived {
 		stored, err := q.read(ctx, l.Original.Stream, l.Original.Sequence)
 		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrInvalidStreamName):
+		case isGone(err):
 			return refuse("the dead letter is no whole copy, and its original, stream %q sequence %d, is gone", l.Original.Stream, l.Original.Sequence)
 		case err != nil:
 			return e, fmt.Errorf("dlq: reading the original of dead letter %d: %w", l.Sequence, err)
@@ -74,23 +75,44 @@ func (q *Queue) Prepare(ctx context.Context, l Letter) (Event, error) {
 		}
 		m, e.Refetched = stored, true
 	}
-	e.subject, e.data, e.header = m.Subject, m.Data, original(m.Header)
-	if len(e.subject) > events.MaxSubject {
-		e.subject = q.cfg.Codec.Subject(typ) // the tokens behind say nothing to the connector
+	if !e.Refetched && l.Original.Stored.IsZero() {
+		var err error
+		if m.Time, err = q.storedAt(ctx, l, typ, m); err != nil {
+			return e, err
+		}
 	}
-	env, err := q.cfg.Codec.Parse(m)
+	again, env, err := q.cfg.Codec.Republish(m)
+	e.subject, e.header, e.data = again.Subject, again.Header, again.Data
 	if err == nil {
 		err = decode(env)
 	}
 	e.Wrong = err
-	if env.ID != "" && !q.carries(m, env.ID) {
-		// The id was the message's place in its stream, or its Nats-Msg-Id.
-		own := env.Headers()
-		maps.DeleteFunc(e.header, func(name string, _ []string) bool { return namedIn(own, name) })
-		maps.Copy(e.header, own)
-		e.data = env.Data
-	}
 	return e, nil
+}
+
+// storedAt returns when the original of a letter that does not say so was stored, as
+// its stream says, where the event has no time of its own: stored again, it would
+// be younger than it is. When it was given up is the next best where the stream
+// cannot tell.
+func (q *Queue) storedAt(ctx context.Context, l Letter, typ string, m events.Message) (time.Time, error) {
+	given := m.Time
+	m.Time = time.Time{}
+	if env, err := q.cfg.Codec.Parse(m); err != nil || !env.Time.IsZero() {
+		return given, nil //nolint:nilerr // what cannot be read has no time to lose
+	}
+	stored, err := q.read(ctx, l.Original.Stream, l.Original.Sequence)
+	switch {
+	case err == nil && q.differs(l, typ, withheld{}, stored) == "":
+		return stored.Time, nil
+	case err == nil, isGone(err):
+		return given, nil
+	}
+	return time.Time{}, fmt.Errorf("dlq: reading when the original of dead letter %d was stored: %w", l.Sequence, err)
+}
+
+// isGone reports whether a message, or its whole stream, is not there.
+func isGone(err error) bool {
+	return errors.Is(err, streamread.ErrNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrInvalidStreamName)
 }
 
 // differs says what tells a stored message from the original of a letter, ""
@@ -110,22 +132,6 @@ func (q *Queue) differs(l Letter, typ string, note withheld, m events.Message) s
 		return "its digest is another"
 	}
 	return ""
-}
-
-// carries reports whether a message says its id itself, wherever it is stored.
-func (q *Queue) carries(m events.Message, id string) bool {
-	env, err := q.cfg.Codec.Parse(events.Message{Subject: m.Subject, Header: original(m.Header), Data: m.Data})
-	return err == nil && env.ID == id
-}
-
-// namedIn reports whether h has a header of that name, in any case.
-func namedIn(h map[string][]string, name string) bool {
-	for n := range h {
-		if strings.EqualFold(n, name) {
-			return true
-		}
-	}
-	return false
 }
 
 func decode(e events.Envelope) error {

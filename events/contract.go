@@ -17,6 +17,7 @@ const (
 	TypeTransactionsFetched     = "transactions.fetched"
 	TypeFetchCompleted          = "transactions.fetch.completed"
 	TypeFetchFailed             = "transactions.fetch.failed"
+	TypeReplayCompleted         = "replay.completed" // of an operator's replay; belongs to no connection
 )
 
 // TypeKeepAliveDue is internal: a timer's message to the connector itself, and no
@@ -77,6 +78,7 @@ func OutputTypes() []string {
 	return []string{
 		TypeWidgetLinkCreated, TypeConnectionEstablished, TypeConnectionFailed, TypeConnectionExpiring,
 		TypeReauthorizationRequired, TypeConnectionErased, TypeTransactionsFetched, TypeFetchCompleted, TypeFetchFailed,
+		TypeReplayCompleted,
 	}
 }
 
@@ -97,11 +99,16 @@ func IsHandled(typ string) bool { return IsInput(typ) || typ == TypeKeepAliveDue
 func IsOutput(typ string) bool {
 	switch typ {
 	case TypeWidgetLinkCreated, TypeConnectionEstablished, TypeConnectionFailed, TypeConnectionExpiring,
-		TypeReauthorizationRequired, TypeConnectionErased, TypeTransactionsFetched, TypeFetchCompleted, TypeFetchFailed:
+		TypeReauthorizationRequired, TypeConnectionErased, TypeTransactionsFetched, TypeFetchCompleted, TypeFetchFailed,
+		TypeReplayCompleted:
 		return true
 	}
 	return false
 }
+
+// HasConnection reports whether the events of an output type belong to a
+// connection each: they carry its id, and their subjects may end with it.
+func HasConnection(typ string) bool { return IsOutput(typ) && typ != TypeReplayCompleted }
 
 // StreamOf returns the default stream of a type, "" for an unknown one.
 // Callbacks have a stream of their own because their codes die within minutes.

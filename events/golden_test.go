@@ -69,6 +69,15 @@ func outputs() map[string]events.Output {
 			ConnectionID: connectionID, UserID: "alice@example.com", FetchID: fetchID, Trigger: events.TriggerSchedule,
 			Reason: "bank_unavailable", Detail: "finX answered 503", RetryAt: at.Add(time.Hour),
 		}),
+		"replay_completed": events.NewReplayCompleted(events.ReplayCompleted{
+			ReplayID: "a4f1c2de-5b0a-4c52-8f0e-1d2c3b4a5f60", Mode: "outputs", By: "ops@bastion", Reason: "downstream lost its table",
+			StartedAt: at, FinishedAt: at.Add(time.Minute), Outcome: events.ReplayCompletedOutcome,
+			Selection: events.ReplaySelection{
+				Since: at.AddDate(0, 0, -1), Until: at, FromSeq: 17, ToSeq: 4711, Subject: "transactions.fetched", ConnectionID: connectionID,
+				UserSHA256: strings.Repeat("0a", 32), WindowSince: "2026-08-01", WindowUntil: "2026-08-31", Full: true,
+			},
+			To: "replay.accounting", Matched: 120, Replayed: 100, Duplicates: 12, Skipped: 7, Failed: 1, Bytes: 90210, BankCallsEstimated: 3,
+		}),
 	}
 }
 

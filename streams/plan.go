@@ -100,7 +100,11 @@ func (c Config) withTokens(base string) []string {
 func (c Config) outputSubjects() []string {
 	var all []string
 	for _, typ := range events.OutputTypes() {
-		all = append(all, c.withTokens(typ)...)
+		if events.HasConnection(typ) {
+			all = append(all, c.withTokens(typ)...)
+		} else {
+			all = append(all, c.Codec.Subject(typ)) // what is behind it may be somebody else's
+		}
 	}
 	return all
 }
@@ -123,6 +127,9 @@ func (c Config) publishedUnder(subjects []string) []string {
 	}
 	var used []string
 	for _, typ := range events.OutputTypes() {
+		if !events.HasConnection(typ) {
+			continue // an operator's command publishes it, and asks for it itself
+		}
 		s := c.Codec.Subject(typ)
 		if c.PerConnection {
 			s += ".*"

@@ -17,7 +17,7 @@ func TestPlanHoldsEverySubjectOfTheContract(t *testing.T) {
 			"user.erasure.requested", "user.erasure.requested.x", "callback.received", "callback.received.eu.42",
 			"widget.link.created", "connection.established", "connection.failed", "connection.expiring",
 			"connection.reauthorization.required", "connection.erased", "transactions.fetched", "transactions.fetched.0b5f",
-			"transactions.fetch.completed", "transactions.fetch.failed", "finx.timer.sync.1", "finx.due.sync.1",
+			"transactions.fetch.completed", "transactions.fetch.failed", "replay.completed", "finx.timer.sync.1", "finx.due.sync.1",
 			"dlq.callback.received.eu.42", "dlq.user.connect.requested", "dlq.finx.due.sync.1",
 		} {
 			for _, s := range topology.streams {
@@ -48,7 +48,7 @@ func TestPlanKeepsOutOfOtherPeoplesSubjects(t *testing.T) {
 		if s.kind != KindStream {
 			continue
 		}
-		for _, foreign := range []string{"user.connect.requested", "acme.dlq.orders", "dlq.orders", "finx.timer.sync.1", "acme.orders"} {
+		for _, foreign := range []string{"user.connect.requested", "acme.dlq.orders", "dlq.orders", "acme.replay.completed.yesterday", "acme.replay.accounting", "finx.timer.sync.1", "acme.orders"} {
 			if coveredByAny(s.want.Subjects, foreign) {
 				t.Errorf("%s swallows %s", s.name, foreign)
 			}
