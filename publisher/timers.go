@@ -51,6 +51,11 @@ func (p *Publisher) schedule(ctx context.Context, t events.Timer) error {
 	// ever clear it away: the timers stream has no age of its own, as that would
 	// drop timers set further ahead.
 	header[jetstream.ScheduleTTLHeader] = []string{p.cfg.DueTTL.String()}
+	// The next one that comes due for this connection takes the place of the last:
+	// four a day kept for a month would be 120 messages a connection, by far the most
+	// that the broker holds of it. None is lost by it: the next timer is set by
+	// whoever handles this one.
+	header[jetstream.ScheduleRollupHeader] = []string{jetstream.MsgRollupSubject}
 	_, err := p.send(ctx, typeTimer, p.cfg.TimersStream, &nats.Msg{
 		Subject: p.cfg.Codec.Subject(t.WaitsOn), Header: header, Data: t.Body,
 	})

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -110,6 +111,40 @@ func TestTimersOnTheWire(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestWhatCameDueIsReplacedByTheNext: the stream does not grow with time.
+func TestWhatCameDueIsReplacedByTheNext(t *testing.T) {
+	js := natstest.JetStream(t, natstest.Start(t).URL())
+	s := createStream(t, js, timersStream())
+	p := newPublisher(t, Config{JS: js})
+	const other = "6f9619ff-8b86-5011-b42d-00c04fc964fe"
+	if err := p.ScheduleSync(t.Context(), other, time.Now(), request()); err != nil {
+		t.Fatal(err)
+	}
+	c := due(t, js)
+	if msg := next(t, c, 30*time.Second); msg.DoubleAck(t.Context()) != nil {
+		t.Fatal("not acknowledged")
+	}
+	for range 3 {
+		if err := p.ScheduleSync(t.Context(), connectionID, time.Now(), request()); err != nil {
+			t.Fatal(err)
+		}
+		msg := next(t, c, 30*time.Second)
+		if msg.Subject() != "finx.due.sync."+connectionID {
+			t.Fatalf("%s came due", msg.Subject())
+		}
+		if err := msg.DoubleAck(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]uint64{"finx.due.sync." + connectionID: 1, "finx.due.sync." + other: 1}; !maps.Equal(info.State.Subjects, want) {
+		t.Errorf("the stream holds %v, want %v", info.State.Subjects, want)
 	}
 }
 
