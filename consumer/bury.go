@@ -40,7 +40,12 @@ func (w *work) bury(ctx context.Context, class fault.Class, kept keepable) error
 		if l.cfg.DLQStream != "" {
 			opts = append(opts, jetstream.WithExpectStream(l.cfg.DLQStream))
 		}
-		_, err := js.PublishMsg(ctx, letter.message(js.Conn().MaxPayload(), withhold), opts...)
+		m := letter.message(js.Conn().MaxPayload(), withhold)
+		ack, err := js.PublishMsg(ctx, m, opts...)
+		if err == nil && ack.Duplicate && !letter.again && !w.isBuried(ctx, letter, m, ack) {
+			letter.again = true
+			_, err = js.PublishMsg(ctx, letter.message(js.Conn().MaxPayload(), withhold), opts...)
+		}
 		if err == nil {
 			return nil
 		}
@@ -52,6 +57,22 @@ func (w *work) bury(ctx context.Context, class fault.Class, kept keepable) error
 	}
 	l.cfg.Metrics.buried(l.Name, class)
 	return nil
+}
+
+// isBuried reports whether the dead letter that the stream took ours for a copy of
+// is one of the same message. Where it cannot be read it is taken for that: without
+// the right to read there, as before.
+func (w *work) isBuried(ctx context.Context, letter deadLetter, own *nats.Msg, ack *jetstream.PubAck) bool {
+	stored, err := w.lane.reader.get(ctx, ack.Stream, ack.Sequence)
+	switch {
+	case errors.Is(err, errGone):
+		return true // redriven or discarded since
+	case err != nil:
+		w.lane.cfg.Logger.WarnContext(ctx, "a dead letter was taken for a copy of an earlier one, which could not be read", "lane", w.lane.Name,
+			"stream", w.d.Stream, "sequence", w.d.Sequence, "dead_letter", ack.Sequence, "error", err)
+		return true
+	}
+	return letter.isThatOf(stored, own)
 }
 
 // lastWordsPatience is how many times MaxAttempts a message is tried before its

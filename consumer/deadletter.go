@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -32,6 +33,9 @@ const (
 	// HeaderOriginalID keeps the Nats-Msg-Id of the original, whose place is taken by
 	// the dead letter's own.
 	HeaderOriginalID = "Dlq-Msg-Id"
+	// HeaderOriginalTime is when the original was stored, RFC 3339 with fractions: the
+	// time of an event that has none of its own.
+	HeaderOriginalTime = "Dlq-Original-Time"
 )
 
 // MaxErrorLine is the most bytes of an error that are kept or logged.
@@ -51,6 +55,7 @@ type deadLetter struct {
 	text     string // the error line, redacted
 	consumer string
 	now      time.Time
+	again    bool // the stream took its id for that of another message's letter
 }
 
 // message returns the original with the dead letter's headers on it. When that
@@ -93,13 +98,39 @@ func (dl deadLetter) headers(kept events.Message) nats.Header {
 	h.Set(HeaderConsumer, dl.consumer)
 	h.Set(HeaderAttempts, strconv.Itoa(dl.d.Attempt))
 	h.Set(HeaderTime, dl.now.UTC().Format(time.RFC3339))
-	h.Set(events.HeaderMsgID, fmt.Sprintf("dlq:%s:%d", dl.d.Stream, dl.d.Sequence))
+	h.Set(events.HeaderMsgID, dl.id())
+	if !dl.d.Time.IsZero() {
+		h.Set(HeaderOriginalTime, dl.storedAt())
+	}
 	for name, values := range kept.Header {
 		if strings.EqualFold(name, events.HeaderMsgID) && len(values) > 0 {
 			h.Set(HeaderOriginalID, values[0])
 		}
 	}
 	return h
+}
+
+// id is the Nats-Msg-Id of the dead letter: the original's place. A stream that was
+// deleted and made again counts anew, so the place of one message may have been
+// another's within the dedupe window; then the time it was stored goes behind it.
+func (dl deadLetter) id() string {
+	id := fmt.Sprintf("dlq:%s:%d", dl.d.Stream, dl.d.Sequence)
+	if dl.again {
+		id += ":" + dl.storedAt()
+	}
+	return id
+}
+
+func (dl deadLetter) storedAt() string { return dl.d.Time.UTC().Format(time.RFC3339Nano) }
+
+// isThatOf reports whether a stored dead letter is one of this very message. One of
+// before there was a time in it is taken for it when the bodies are the same.
+func (dl deadLetter) isThatOf(stored events.Message, own *nats.Msg) bool {
+	h := nats.Header(stored.Header)
+	if at := h.Get(HeaderOriginalTime); at != "" {
+		return at == dl.storedAt()
+	}
+	return h.Get(HeaderOriginalID) == own.Header.Get(HeaderOriginalID) && bytes.Equal(stored.Data, own.Data)
 }
 
 // note stands in for a body that cannot be kept. The digest is of the original

@@ -25,7 +25,7 @@ func letterOf(m events.Message) deadLetter {
 
 func TestDeadLetterHeaders(t *testing.T) {
 	msg := letterOf(events.Message{
-		Subject: "user.connect.requested.eu", Stream: "FINX_REQUESTS", Sequence: 42, Data: []byte("{}"),
+		Subject: "user.connect.requested.eu", Stream: "FINX_REQUESTS", Sequence: 42, Data: []byte("{}"), Time: time.Date(2026, 11, 22, 11, 0, 0, 5, time.UTC),
 		Header: map[string][]string{
 			"Nats-Msg-Id": {"upstream-1"}, "traceparent": {"00-a-b-01"}, "X-Many": {"1", "2"},
 			"Nats-TTL": {"1m"}, "nats-rollup": {"all"}, "Nats-Expected-Last-Sequence": {"7"}, "Nats-Schedule": {"@every 1s"},
@@ -35,7 +35,7 @@ func TestDeadLetterHeaders(t *testing.T) {
 	want := nats.Header{
 		"Dlq-Reason": {"rejected"}, "Dlq-Error": {"state: unknown"}, "Dlq-Stream": {"FINX_REQUESTS"}, "Dlq-Sequence": {"42"},
 		"Dlq-Subject": {"user.connect.requested.eu"}, "Dlq-Consumer": {"finx-callbacks"}, "Dlq-Attempts": {"3"},
-		"Dlq-Time": {"2026-11-22T11:00:00Z"}, "Nats-Msg-Id": {"dlq:FINX_REQUESTS:42"}, "Dlq-Msg-Id": {"upstream-1"},
+		"Dlq-Time": {"2026-11-22T11:00:00Z"}, "Dlq-Original-Time": {"2026-11-22T11:00:00.000000005Z"}, "Nats-Msg-Id": {"dlq:FINX_REQUESTS:42"}, "Dlq-Msg-Id": {"upstream-1"},
 		"traceparent": {"00-a-b-01"}, "X-Many": {"1", "2"},
 	}
 	for name, values := range want {

@@ -10,4 +10,7 @@
 // remembers the old one and would drop it, and keeps its business id, so that
 // handling it finds what was done already. Its dead letter is deleted only when
 // the stream has acknowledged the event.
+//
+// What operators redrive and discard leaves a note in the bucket finx_control: who,
+// when, which and why.
 package dlq

@@ -23,6 +23,7 @@ const (
 	headerAttempts   = "Dlq-Attempts"
 	headerTime       = "Dlq-Time"
 	headerOriginalID = "Dlq-Msg-Id"
+	headerStored     = "Dlq-Original-Time"
 )
 
 // Letter is one dead letter. What it says comes from headers, which another
@@ -51,12 +52,15 @@ type Original struct {
 	Sequence uint64
 	Subject  string // a code in it is redacted
 	MsgID    string // its Nats-Msg-Id, "" if it had none
+	// Stored is when it was stored there. Zero when the letter does not say, as those
+	// of before version 0.5 do not.
+	Stored time.Time
 }
 
 // Read reads a message of the stream of dead letters.
 func Read(m events.Message) Letter {
 	l := Letter{
-		Sequence: m.Sequence, Subject: m.Subject, Stored: m.Time, Data: m.Data, Header: original(m.Header),
+		Sequence: m.Sequence, Subject: m.Subject, Stored: m.Time, Data: m.Data, Header: events.PublishedHeaders(m.Header),
 		Reason: fault.Class(first(m.Header, headerReason)), Error: first(m.Header, headerError), Consumer: first(m.Header, headerConsumer),
 		Original: Original{
 			Stream: first(m.Header, headerStream), Subject: first(m.Header, headerSubject), MsgID: first(m.Header, headerOriginalID),
@@ -64,24 +68,12 @@ func Read(m events.Message) Letter {
 	}
 	l.Attempts, _ = strconv.Atoi(first(m.Header, headerAttempts))
 	l.Original.Sequence, _ = strconv.ParseUint(first(m.Header, headerSequence), 10, 64)
+	l.Original.Stored, _ = time.Parse(time.RFC3339Nano, first(m.Header, headerStored))
 	var err error
 	if l.Time, err = time.Parse(time.RFC3339, first(m.Header, headerTime)); err != nil {
 		l.Time = m.Time
 	}
 	return l
-}
-
-// original returns the headers that a message had when it was published, but
-// for those that speak to the server (Nats-Msg-Id, expectations, TTLs), which
-// were answered once.
-func original(h map[string][]string) map[string][]string {
-	out := map[string][]string{}
-	for name, values := range h {
-		if lower := strings.ToLower(name); !strings.HasPrefix(lower, "nats-") && !strings.HasPrefix(lower, "dlq-") {
-			out[name] = values
-		}
-	}
-	return out
 }
 
 // first returns a header in the spelling of this package or, as some clients
@@ -118,8 +110,11 @@ func (l Letter) withheld() (withheld, bool) {
 // message is the original as far as the dead letter has it.
 func (l Letter) message() events.Message {
 	m := events.Message{
-		Subject: l.Original.Subject, Header: original(l.Header), Data: l.Data,
-		Stream: l.Original.Stream, Sequence: l.Original.Sequence, Time: l.Time,
+		Subject: l.Original.Subject, Header: events.PublishedHeaders(l.Header), Data: l.Data,
+		Stream: l.Original.Stream, Sequence: l.Original.Sequence, Time: l.Original.Stored,
+	}
+	if m.Time.IsZero() {
+		m.Time = l.Time // it cannot have been stored later
 	}
 	if l.Original.MsgID != "" {
 		m.Header[events.HeaderMsgID] = []string{l.Original.MsgID}

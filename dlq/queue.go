@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/events"
-	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/streamread"
 )
 
 // Defaults of Config's zero fields.
@@ -29,8 +29,12 @@ type Config struct {
 	JS            jetstream.JetStream
 	Codec         events.Codec
 	Stream        string        // events.StreamDLQ when empty
+	Control       string        // bucket of the notes; DefaultControl when empty
 	Timeout       time.Duration // of one request to the broker; DefaultTimeout when zero
 	PublishBudget time.Duration // within which a publish is tried again; DefaultPublishBudget when zero
+	// Who says which connection a callback's state was made for, and whose that is;
+	// "" for what it does not know. May be nil: then no filter finds a callback by either.
+	Who func(ctx context.Context, state string) (connectionID, userID string, err error)
 }
 
 // Queue is the stream of dead letters. It is safe for concurrent use.
@@ -44,6 +48,9 @@ func New(cfg Config) (*Queue, error) {
 	if cfg.Stream == "" {
 		cfg.Stream = events.StreamDLQ
 	}
+	if cfg.Control == "" {
+		cfg.Control = DefaultControl
+	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
@@ -56,24 +63,26 @@ func New(cfg Config) (*Queue, error) {
 // Get returns one dead letter. Errors: ErrNotFound.
 func (q *Queue) Get(ctx context.Context, sequence uint64) (Letter, error) {
 	m, err := q.read(ctx, q.cfg.Stream, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	if errors.Is(err, streamread.ErrNotFound) {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return Letter{}, fmt.Errorf("dlq: reading dead letter %d: %w", sequence, err)
+		return Letter{}, fmt.Errorf("dlq: reading dead letter %d: %w", sequence, q.remedy(err))
 	}
 	return Read(m), nil
 }
 
 // read returns a stored message.
 func (q *Queue) read(ctx context.Context, stream string, sequence uint64) (events.Message, error) {
+	if stream == "" || strings.ContainsAny(stream, " \t\r\n.*>/\\") {
+		return events.Message{}, jetstream.ErrInvalidStreamName // a header may say anything
+	}
 	ctx, cancel := context.WithTimeout(ctx, q.cfg.Timeout)
 	defer cancel()
-	s, err := q.cfg.JS.Stream(ctx, stream)
-	if err != nil {
-		return events.Message{}, judge(err)
+	m, err := streamread.At(ctx, q.cfg.JS, stream, sequence)
+	if errors.Is(err, streamread.ErrNotFound) {
+		return events.Message{}, err
 	}
-	m, err := s.GetMsg(ctx, sequence)
 	if err != nil {
 		return events.Message{}, judge(err)
 	}
@@ -83,17 +92,13 @@ func (q *Queue) read(ctx context.Context, stream string, sequence uint64) (event
 	}, nil
 }
 
-// Filter chooses dead letters. The zero Filter chooses all.
-type Filter struct {
-	Class   fault.Class
-	Subject string    // original subject, with or without what stands behind it; wildcards are NATS's
-	Since   time.Time // not before: when the dead letter was stored
-}
-
-// takes reports whether the filter chooses l, as far as the broker does not do
-// it. It does not know times after the year 2262.
-func (f Filter) takes(l Letter) bool {
-	return (f.Class == "" || l.Reason == f.Class) && !l.Stored.Before(f.Since)
+// remedy names the stream of the dead letters, and what makes it, where the broker
+// says that there is none.
+func (q *Queue) remedy(err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("stream %s does not exist, run `finx-connector streams apply`: %w", q.cfg.Stream, err)
+	}
+	return err
 }
 
 // Each calls fn with the dead letters of a filter, in the order they were
@@ -102,7 +107,7 @@ func (f Filter) takes(l Letter) bool {
 func (q *Queue) Each(ctx context.Context, f Filter, fn func(Letter) error) error {
 	c, err := q.open(ctx, f)
 	if err != nil {
-		return fmt.Errorf("dlq: listing dead letters: %w", judge(err))
+		return fmt.Errorf("dlq: listing dead letters: %w", q.remedy(judge(err)))
 	}
 	left := c.CachedInfo().NumPending
 	if left == 0 {
@@ -110,7 +115,7 @@ func (q *Queue) Each(ctx context.Context, f Filter, fn func(Letter) error) error
 	}
 	messages, err := c.Messages()
 	if err != nil {
-		return fmt.Errorf("dlq: listing dead letters: %w", judge(err))
+		return fmt.Errorf("dlq: listing dead letters: %w", q.remedy(judge(err)))
 	}
 	defer messages.Stop()
 	for left > 0 {
@@ -119,10 +124,14 @@ func (q *Queue) Each(ctx context.Context, f Filter, fn func(Letter) error) error
 			return nil // the last ones were deleted meanwhile
 		}
 		if err != nil {
-			return fmt.Errorf("dlq: listing dead letters: %w", judge(err))
+			return fmt.Errorf("dlq: listing dead letters: %w", q.remedy(judge(err)))
 		}
 		left = min(left-1, pending)
-		if !f.takes(l) {
+		taken, err := q.takes(ctx, f, l)
+		if err != nil {
+			return fmt.Errorf("dlq: listing dead letters: %w", err)
+		}
+		if !taken {
 			continue
 		}
 		if err := fn(l); err != nil {
@@ -141,18 +150,6 @@ func (q *Queue) open(ctx context.Context, f Filter) (jetstream.Consumer, error) 
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
 	}
 	return q.cfg.JS.OrderedConsumer(ctx, q.cfg.Stream, cfg)
-}
-
-// subjects are those of the dead letters of an original subject.
-func (q *Queue) subjects(original string) []string {
-	if original == "" {
-		return []string{q.cfg.Codec.Subject(events.SubjectDLQ + ".>")}
-	}
-	at := q.cfg.Codec.DLQSubject(original)
-	if strings.HasSuffix(at, ".>") {
-		return []string{at}
-	}
-	return []string{at, at + ".>"}
 }
 
 // drained reports whether nothing is left to be read.

@@ -22,7 +22,9 @@ func TestLettersAreReadAsTheyWereWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := dlq.Original{Stream: events.StreamRequests, Sequence: at, Subject: events.TypeConnectRequested + ".eu.1", MsgID: "m-1"}
+	want := dlq.Original{
+		Stream: events.StreamRequests, Sequence: at, Subject: events.TypeConnectRequested + ".eu.1", MsgID: "m-1", Stored: r.last(t, events.StreamRequests).Time,
+	}
 	if l.Original != want || l.Sequence != 1 || l.Subject != "dlq.user.connect.requested.eu.1" || l.Reason != fault.Rejected ||
 		l.Error != "user_id: not today" || l.Consumer != "finx-connects" || l.Attempts != 1 || string(l.Data) != `{"user_id":"u"}` {
 		t.Errorf("%+v", l)
@@ -40,10 +42,11 @@ func TestHeadersAreThoseOfTheConsumer(t *testing.T) {
 	l := dlq.Read(events.Message{Sequence: 3, Header: map[string][]string{
 		consumer.HeaderReason: {"outage"}, consumer.HeaderError: {"why"}, consumer.HeaderStream: {"S"}, consumer.HeaderSequence: {"7"},
 		consumer.HeaderSubject: {"s"}, consumer.HeaderConsumer: {"c"}, consumer.HeaderAttempts: {"2"},
-		consumer.HeaderTime: {"2026-01-02T03:04:05Z"}, consumer.HeaderOriginalID: {"m"}, "Nats-Msg-Id": {"dlq:S:7"}, "kept": {"k"},
+		consumer.HeaderTime: {"2026-01-02T03:04:05Z"}, consumer.HeaderOriginalID: {"m"},
+		consumer.HeaderOriginalTime: {"2026-01-02T03:04:05.6Z"}, "Nats-Msg-Id": {"dlq:S:7"}, "kept": {"k"},
 	}})
 	if l.Reason != fault.Outage || l.Error != "why" || l.Consumer != "c" || l.Attempts != 2 || len(l.Header) != 1 ||
-		l.Original != (dlq.Original{Stream: "S", Sequence: 7, Subject: "s", MsgID: "m"}) || l.Time.Year() != 2026 {
+		l.Original != (dlq.Original{Stream: "S", Sequence: 7, Subject: "s", MsgID: "m", Stored: time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.UTC)}) || l.Time.Year() != 2026 {
 		t.Errorf("%+v", l)
 	}
 	stored := time.Now()
@@ -58,12 +61,12 @@ func TestFiltersChoose(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	for i := range 3 {
-		r.publish(t, "acme.user.connect.requested", "", fmt.Sprintf(`{"user_id":"%d"}`, i))
+		r.publish(t, "acme.user.connect.requested", fmt.Sprint("c-", i), fmt.Sprintf(`{"user_id":"%d"}`, i))
 	}
 	r.publish(t, "acme.user.connect.requested.eu", "", `{}`)
 	r.giveUp(t, 4, fault.Rejected)
 	mark := time.Now()
-	r.publish(t, "acme.callback.received", "", `{"state":"s"}`)
+	r.publish(t, "acme.callback.received", "", `{"state":"s","success":true,"code":"`+canaryCode+`"}`)
 	r.giveUp(t, 5, fault.UnknownState)
 	for name, tc := range map[string]struct {
 		f    dlq.Filter
@@ -79,6 +82,14 @@ func TestFiltersChoose(t *testing.T) {
 		"since":                  {dlq.Filter{Since: mark}, 1},
 		"since, another subject": {dlq.Filter{Since: mark, Subject: "user.connect.requested"}, 0},
 		"in the future":          {dlq.Filter{Since: time.Now().Add(time.Hour)}, 0},
+		"until":                  {dlq.Filter{Until: mark}, 4},
+		"since and until":        {dlq.Filter{Since: mark, Until: time.Now().Add(time.Hour)}, 1},
+		"a stream":               {dlq.Filter{Stream: events.StreamCallbacks}, 1},
+		"a user":                 {dlq.Filter{User: "2"}, 1},
+		"a user of a callback":   {dlq.Filter{User: "anna"}, 1},
+		"a connection":           {dlq.Filter{Connection: events.ConnectionID(events.Envelope{ID: "c-1", Source: "/nats/" + events.StreamRequests})}, 1},
+		"one of a callback":      {dlq.Filter{Connection: "of-s"}, 1},
+		"both, of two":           {dlq.Filter{Connection: "of-s", User: "2"}, 0},
 	} {
 		if got := r.letters(t, tc.f); len(got) != tc.want {
 			t.Errorf("%s: %d letters, want %d", name, len(got), tc.want)
@@ -126,7 +137,7 @@ func TestErrorsHaveAVerdict(t *testing.T) {
 	if _, err := missing.Get(t.Context(), 1); fault.Of(err) != fault.GiveUp && fault.Of(err) != fault.Retry || errors.Is(err, dlq.ErrNotFound) {
 		t.Errorf("%v", err)
 	}
-	if err := missing.Each(t.Context(), dlq.Filter{}, nil); err == nil || !strings.Contains(err.Error(), "stream not found") {
+	if err := missing.Each(t.Context(), dlq.Filter{}, nil); err == nil || !strings.Contains(err.Error(), "stream NOT_THERE does not exist, run `finx-connector streams apply`") {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

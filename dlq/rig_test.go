@@ -38,7 +38,9 @@ func newRig(t *testing.T, codec events.Codec, opts ...natstest.Option) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := dlq.New(dlq.Config{JS: js, Codec: codec, PublishBudget: time.Second})
+	q, err := dlq.New(dlq.Config{JS: js, Codec: codec, PublishBudget: time.Second, Who: func(_ context.Context, state string) (string, string, error) {
+		return "of-" + state, "anna", nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
