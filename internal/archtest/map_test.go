@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry"},
 	"streams":                 {"events", "internal/fault", "internal/retry"},
 	"replay":                  {"dlq", "events", "connection", "internal/fault", "internal/retry"},
-	"dlq":                     {"events", "internal/fault", "internal/retry"},
+	"dlq":                     {"events", "internal/fault", "internal/retry", "internal/streamread"},
 	"connection/connectionkv": {"connection", "internal/fault", "internal/retry", "internal/streamread"},
 	"finx":                    {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
 	"vaultstore":              {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
