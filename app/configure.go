@@ -23,6 +23,7 @@ func NATSConfig(s settings.Settings) natsconn.Config {
 	return natsconn.Config{
 		URL: s.NATS.URL.Reveal(), CredsFile: s.NATS.CredsFile, NkeySeedFile: s.NATS.NkeySeedFile,
 		CAFile: s.NATS.CAFile, CertFile: s.NATS.CertFile, KeyFile: s.NATS.KeyFile,
+		TLSFirst: s.NATS.TLSFirst, InboxPrefix: s.NATS.InboxPrefix,
 	}
 }
 

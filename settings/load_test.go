@@ -53,6 +53,8 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	}
 	for name, pair := range map[string][2]any{
 		"NATS_URL":                {s.NATS.URL.Reveal(), "nats://127.0.0.1:4222"},
+		"NATS_TLS_FIRST":          {s.NATS.TLSFirst, false},
+		"NATS_INBOX_PREFIX":       {s.NATS.InboxPrefix, "_INBOX_connector"},
 		"VAULT_ADDR":              {s.Vault.Addr, "https://127.0.0.1:8200"},
 		"VAULT_AUTH":              {s.Vault.Auth, "token"},
 		"VAULT_KV_MOUNT":          {s.Vault.KVMount, "secret"},
@@ -122,7 +124,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 func sample() map[string]string {
 	m := map[string]string{
 		"NATS_URL": "tls://user:" + canary + "@a.example:4222,tls://b.example:4222", "NATS_CREDS": "a.creds", "NATS_CA": "ca.pem",
-		"NATS_CERT": "c.pem", "NATS_KEY": "k.pem", "VAULT_ADDR": "http://127.0.0.1:8200", "VAULT_TOKEN": canary, "VAULT_AUTH": "approle",
+		"NATS_CERT": "c.pem", "NATS_KEY": "k.pem", "NATS_TLS_FIRST": "true", "NATS_INBOX_PREFIX": "_INBOX_eu.c1", "VAULT_ADDR": "http://127.0.0.1:8200", "VAULT_TOKEN": canary, "VAULT_AUTH": "approle",
 		"VAULT_SKIP_VERIFY": "true", "VAULT_KV_MOUNT": "kv/eu", "VAULT_KV_PREFIX": "team/finx", "VAULT_CLIENT_CERT": "c.pem", "VAULT_CLIENT_KEY": "k.pem",
 		"FINX_BASE_URL": "http://127.0.0.1:9000/x/", "FINX_ALLOW_HTTP": "true", "SUBJECT_PREFIX": "eu.prod", "SUBJECT_PER_CONNECTION": "true",
 		"REDIRECT_URI_ALLOW": "https://App.Example:443, http://localhost:3000", "STREAM_REPLICAS": "3", "STREAM_MAX_AGE": "720h", "STREAM_MAX_BYTES": "2GiB",

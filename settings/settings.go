@@ -36,6 +36,8 @@ type NATS struct {
 	CAFile       string
 	CertFile     string
 	KeyFile      string
+	TLSFirst     bool   // TLS before the broker's greeting
+	InboxPrefix  string // of the subjects that replies come on
 }
 
 // ShownURL returns the addresses, scheme and host only.

@@ -42,6 +42,9 @@ func natsTable() []Setting {
 		file("NATS_CA", "certificates the broker's is checked against", func(s *Settings) *string { return &s.NATS.CAFile }),
 		file("NATS_CERT", "our client certificate", func(s *Settings) *string { return &s.NATS.CertFile }),
 		file("NATS_KEY", "key of the client certificate", func(s *Settings) *string { return &s.NATS.KeyFile }),
+		boolean("NATS_TLS_FIRST", "false", "begin with TLS, for a broker that says nothing before (`handshake_first`)", func(s *Settings) *bool { return &s.NATS.TLSFirst }),
+		checked("NATS_INBOX_PREFIX", "_INBOX_connector", "where replies of the broker come in: a prefix for each role keeps one from reading another's", "tokens of letters, digits, - and _, joined by dots",
+			subjectTokens, func(s *Settings) *string { return &s.NATS.InboxPrefix }),
 	}
 }
 

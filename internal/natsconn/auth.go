@@ -62,6 +62,9 @@ func checkCreds(path string) error {
 
 func tlsOptions(cfg Config) ([]nats.Option, error) {
 	var opts []nats.Option
+	if cfg.TLSFirst {
+		opts = append(opts, nats.TLSHandshakeFirst())
+	}
 	if cfg.CAFile != "" {
 		pem, err := os.ReadFile(cfg.CAFile)
 		if err != nil {

@@ -38,12 +38,15 @@ type Config struct {
 	URL          string // comma list of nats://, tls://, ws:// or wss:// addresses; setting NATS_URL
 	CredsFile    string // user JWT and seed, read again at every connect; setting NATS_CREDS
 	NkeySeedFile string // setting NATS_NKEY_SEED_FILE
+	// The three files are read again at every connect, so that a certificate can
+	// be replaced while the process runs.
 	CAFile       string // PEM, added to nothing: it replaces the system's roots; setting NATS_CA
 	CertFile     string // client certificate, PEM; setting NATS_CERT
 	KeyFile      string // its key, PEM; setting NATS_KEY
+	TLSFirst     bool   // TLS before the broker's greeting; setting NATS_TLS_FIRST
 
 	Name         string        // DefaultName when empty
-	InboxPrefix  string        // DefaultInboxPrefix when empty
+	InboxPrefix  string        // DefaultInboxPrefix when empty; setting NATS_INBOX_PREFIX
 	DrainTimeout time.Duration // how long Drain may take; 30 s when zero; above the longest job
 	Logger       *slog.Logger  // slog.Default when nil
 	OnState      func(State)   // called at every change, one call at a time; it must not block
