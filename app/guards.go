@@ -24,9 +24,9 @@ type guards struct{ finx, vault, nats *guard.Guard }
 // openGuards makes the guards before the parts they stand before, and finX's client,
 // which is both behind its guard and what that asks with.
 func (p *process) openGuards(ctx context.Context) error {
-	p.kvMetrics, p.holder = connectionkv.NewMetrics(p.reg), holder()
+	p.kvMetrics = connectionkv.NewMetrics(p.reg)
 	var err error
-	p.control, err = connectionkv.NewControl(connectionkv.ControlConfig{JS: p.js, Holder: p.holder, Logger: p.Logger, Metrics: p.kvMetrics})
+	p.control, err = connectionkv.NewControl(connectionkv.ControlConfig{JS: p.js, Holder: p.holder, Version: p.Version, Logger: p.Logger, Metrics: p.kvMetrics})
 	if err != nil {
 		return err
 	}

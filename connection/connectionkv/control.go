@@ -30,6 +30,7 @@ const suspectTTL = 24 * time.Hour
 type ControlConfig struct {
 	JS      jetstream.JetStream
 	Holder  string        // names this process and no other; characters a key cannot have become dashes
+	Version string        // of this program, for people who look at the replicas; may be empty
 	Timeout time.Duration // of one request to NATS; 0 = DefaultTimeout
 	// ReplicaTTL is how long a replica counts after it was last heard of, rounded
 	// up to whole seconds; it says that it is there every ReplicaRenew. 0 = the
@@ -88,10 +89,9 @@ func NewControl(c ControlConfig) (*Control, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	value, err := json.Marshal(struct {
-		Holder string    `json:"holder"`
-		Since  time.Time `json:"since"`
-		Nonce  string    `json:"nonce"`
-	}{c.Holder, time.Now().UTC(), rand.Text()})
+		Replica
+		Nonce string `json:"nonce"`
+	}{Replica{Holder: c.Holder, Since: time.Now().UTC(), Version: c.Version}, rand.Text()})
 	if err != nil {
 		return nil, fmt.Errorf("connectionkv: naming the holder: %w", err)
 	}
