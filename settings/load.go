@@ -33,6 +33,7 @@ func Load(path string, getenv func(string) string, environ []string, need Need) 
 			return Settings{}, err
 		}
 	}
+	l.path = path
 	s := l.settings(getenv)
 	l.check(s, need)
 	if len(l.problems) > 0 {
@@ -44,6 +45,7 @@ func Load(path string, getenv func(string) string, environ []string, need Need) 
 
 // loader collects what is wrong on the way.
 type loader struct {
+	path     string           // of the settings file
 	file     map[string]given // by key
 	refused  map[string]bool  // variables whose value was no good
 	problems []error
@@ -103,6 +105,7 @@ func (l *loader) settings(getenv func(string) string) Settings {
 			if row.path != nil {
 				*row.path(&s) = g.file
 			}
+			s.noteFile(row, g, l.path)
 			shown.Shown = g.value
 			if row.Secret {
 				shown.Shown = "[redacted]"

@@ -26,6 +26,7 @@ type Settings struct {
 	// Warnings are about settings that are probably mistakes but stop nothing.
 	Warnings []string
 	values   []Value
+	files    []SecretFile
 }
 
 // NATS says where the broker is and how we prove who we are.

@@ -1,0 +1,40 @@
+package settings
+
+import (
+	"slices"
+	"strings"
+)
+
+// SecretFile is a file that holds a secret, and the setting that names it.
+type SecretFile struct {
+	Name string // such as VAULT_TOKEN_FILE, or --config
+	Path string
+}
+
+// SecretFiles returns every file that the settings in force read a secret from, each
+// once a setting, and the settings file if a secret stands in it.
+func (s Settings) SecretFiles() []SecretFile {
+	all := append([]SecretFile(nil), s.files...)
+	for _, f := range []SecretFile{
+		{"NATS_CREDS", s.NATS.CredsFile}, {"NATS_NKEY_SEED_FILE", s.NATS.NkeySeedFile},
+		{"NATS_KEY", s.NATS.KeyFile}, {"VAULT_CLIENT_KEY", s.Vault.ClientKey},
+	} {
+		if f.Path != "" {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// noteFile remembers where the secret of a row was read from.
+func (s *Settings) noteFile(row Setting, g given, config string) {
+	switch {
+	case !row.Secret:
+	case g.file != "":
+		s.files = append(s.files, SecretFile{row.Env + "_FILE", g.file})
+	case config != "" && strings.HasPrefix(g.source, config+" line "):
+		if f := (SecretFile{"--config", config}); !slices.Contains(s.files, f) {
+			s.files = append(s.files, f)
+		}
+	}
+}
