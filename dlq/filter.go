@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -66,12 +67,21 @@ func (q *Queue) About(ctx context.Context, l Letter) (connection, user string, e
 	return data.ConnectionID, data.UserID, nil
 }
 
+// owner is that of a callback. Without its code, as it is in a dead letter, the
+// callback may not be whole, so only its state is looked for.
 func (q *Queue) owner(ctx context.Context, env events.Envelope) (connection, user string, err error) {
-	in, err := events.DecodeCallbackReceived(env)
-	if err != nil || q.cfg.Who == nil {
-		return "", "", nil //nolint:nilerr // as above
+	var data struct {
+		State string `json:"state"`
+		URL   string `json:"callback_url"`
 	}
-	connection, user, err = q.cfg.Who(ctx, in.State)
+	_ = json.Unmarshal(env.Data, &data)
+	if u, err := url.Parse(data.URL); err == nil && data.State == "" {
+		data.State = u.Query().Get("state")
+	}
+	if data.State == "" || q.cfg.Who == nil {
+		return "", "", nil
+	}
+	connection, user, err = q.cfg.Who(ctx, data.State)
 	if err != nil {
 		return "", "", fmt.Errorf("asking whose state it is: %w", err)
 	}

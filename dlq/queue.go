@@ -175,3 +175,6 @@ func next(ctx context.Context, messages jetstream.MessagesContext, wait time.Dur
 		Stream: meta.Stream, Sequence: meta.Sequence.Stream, Time: meta.Timestamp,
 	}), meta.NumPending, nil
 }
+
+// Codec returns how the subjects of the dead letters are named.
+func (q *Queue) Codec() events.Codec { return q.cfg.Codec }

@@ -66,7 +66,7 @@ func TestFiltersChoose(t *testing.T) {
 	r.publish(t, "acme.user.connect.requested.eu", "", `{}`)
 	r.giveUp(t, 4, fault.Rejected)
 	mark := time.Now()
-	r.publish(t, "acme.callback.received", "", `{"state":"s","success":true,"code":"`+canaryCode+`"}`)
+	r.publish(t, "acme.callback.received", "", `{"callback_url":"https://app.example/cb?code=`+canaryCode+`&state=s"}`)
 	r.giveUp(t, 5, fault.UnknownState)
 	for name, tc := range map[string]struct {
 		f    dlq.Filter

@@ -12,16 +12,24 @@ import (
 
 func (p *program) dlqListCommand() *cobra.Command {
 	var (
-		out    format
-		chosen letterFilter
-		filter dlq.Filter
-		limit  int
+		out     format
+		chosen  letterFilter
+		filter  dlq.Filter
+		limit   int
+		summary bool
 	)
 	c := p.withBroker(&cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, the newest last",
+		Long: `list shows why events were given up, one line each; --summary counts them by class and
+event, with the age of the oldest. The body is not shown; "dlq show" does that.
+
+--connection and --user find connect requests, erasures and those callbacks whose state is
+known; --connection also syncs, which name no user.`,
 		Example: `  finx-connector dlq list
+  finx-connector dlq list --summary
   finx-connector dlq list --class malformed --since 24h
+  finx-connector dlq list --until 168h --user me
   finx-connector dlq list --subject callback.received --limit 0 -o json`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) (err error) {
@@ -35,6 +43,9 @@ func (p *program) dlqListCommand() *cobra.Command {
 		q, err := b.letters()
 		if err != nil {
 			return err
+		}
+		if summary {
+			return p.summarizeLetters(ctx, out, q, filter)
 		}
 		views, total := []letterView{}, 0
 		err = q.Each(ctx, filter, func(l dlq.Letter) error {
@@ -60,6 +71,7 @@ func (p *program) dlqListCommand() *cobra.Command {
 		return nil
 	})
 	chosen.flags(c)
+	c.Flags().BoolVar(&summary, "summary", false, "count them by class and event, with the oldest of each")
 	c.Flags().IntVar(&limit, "limit", 100, "how many to show at most, the newest; 0: all")
 	out.flag(c)
 	return c

@@ -14,60 +14,53 @@ import (
 
 // redriveCommand are the flags of dlq redrive.
 type redriveCommand struct {
-	p               *program
-	chosen          letterFilter
-	filter          dlq.Filter
-	seqs            []uint64
-	all, yes, force bool
-	rate            float64
-	out             format
+	p          *program
+	chosen     letterSelection
+	yes, force bool
+	rate       float64
+	reason     string
+	out        format
 }
 
 func (p *program) dlqRedriveCommand() *cobra.Command {
 	r := &redriveCommand{p: p}
-	c := p.withBroker(&cobra.Command{
-		Use:   "redrive {SEQ… | --class CLASS | --subject SUBJECT | --since TIME | --all}",
+	var c *cobra.Command
+	c = p.withBroker(&cobra.Command{
+		Use:   "redrive {SEQ… | --class CLASS | --subject SUBJECT | --since TIME | … | --all}",
 		Short: "Put the events of dead letters back on their way",
 		Long: `redrive shows what it would do, and does it with --yes: it publishes each event to its
-original subject under a new Nats-Msg-Id and with its own id, so that what was done
+original subject under a new Nats-Msg-Id and with its own id and time, so that what was done
 already is not done again, and deletes the dead letter when the stream has the event.
 
 A callback, and an event whose body was withheld, is read again from the stream it came from:
 the dead letter has no code. When it is gone there, the dead letter is refused and stays.
 So is one that this version still finds malformed, unless --force is given, and one that the
-stream calls a duplicate. Exit code 1 when any was not redriven.`,
+stream calls a duplicate. Exit code 1 when any was not redriven.
+
+It may be interrupted at any time: it says what was done, and the same command goes on with
+the rest. "dlq log" shows who redrove what.`,
 		Example: `  finx-connector dlq redrive 17 18
   finx-connector dlq redrive 17 18 --yes
   finx-connector dlq redrive --class outage --rate 20 --yes`,
-		PreRunE: func(_ *cobra.Command, args []string) error { return r.check(args) },
+		PreRunE: func(_ *cobra.Command, args []string) error { return r.check(c, args) },
 	}, func(ctx context.Context, b *broker, _ []string) error { return r.run(ctx, b) })
 	r.chosen.flags(c)
-	c.Flags().BoolVar(&r.all, "all", false, "all dead letters")
 	c.Flags().BoolVar(&r.yes, "yes", false, "do it; without, only the plan is shown")
 	c.Flags().BoolVar(&r.force, "force", false, "also what this version still finds malformed")
 	c.Flags().Float64Var(&r.rate, "rate", 50, "events a second at most")
+	c.Flags().StringVar(&r.reason, "reason", "", "`text` that is kept with the note of this run")
 	r.out.flag(c)
 	return c
 }
 
-func (r *redriveCommand) check(args []string) (err error) {
-	ways := 0
-	for _, given := range []bool{len(args) > 0, r.chosen.given(), r.all} {
-		if given {
-			ways++
-		}
-	}
-	if ways != 1 {
-		return usagef("name dead letters by sequence, or by --class, --subject and --since, or --all")
+func (r *redriveCommand) check(c *cobra.Command, args []string) error {
+	if err := r.chosen.check(c, args); err != nil {
+		return err
 	}
 	if !(r.rate > 0 && r.rate <= 1e6) {
 		return usagef("--rate must be above 0")
 	}
-	if r.seqs, err = sequences(args); err != nil {
-		return err
-	}
-	r.filter, err = r.chosen.filter(time.Now())
-	return err
+	return nil
 }
 
 // redriven is one dead letter of the plan, and with --yes what became of it.
@@ -93,28 +86,11 @@ func (r *redriveCommand) run(ctx context.Context, b *broker) error {
 	if err != nil {
 		return err
 	}
-	seqs := r.seqs
-	if len(seqs) == 0 {
-		if seqs, err = matching(ctx, q, r.filter); err != nil {
-			return err
-		}
-	}
-	job := &redriveJob{redriveCommand: r, queue: q, run: events.NewUUID()}
+	job := &redriveJob{redriveCommand: r, queue: q, run: events.NewUUID(), tell: progressEvery}
 	if r.out.json() {
-		return job.runJSON(ctx, seqs)
+		return job.runJSON(ctx)
 	}
-	return job.runTable(ctx, seqs)
-}
-
-// matching returns the dead letters of a filter by their sequences: bodies of
-// thousands would not fit.
-func matching(ctx context.Context, q *dlq.Queue, f dlq.Filter) ([]uint64, error) {
-	var seqs []uint64
-	err := q.Each(ctx, f, func(l dlq.Letter) error {
-		seqs = append(seqs, l.Sequence)
-		return nil
-	})
-	return seqs, err
+	return job.runTable(ctx)
 }
 
 // redriveJob is one run.
@@ -123,16 +99,28 @@ type redriveJob struct {
 	queue *dlq.Queue
 	run   string // makes the ids of this run new
 	count struct{ redriven, left int }
+	tell  time.Duration // between two words on how far it is
 }
 
-// plan finds the event of a dead letter and says what is to be done.
-func (j *redriveJob) plan(ctx context.Context, seq uint64) (redriven, dlq.Event, error) {
-	l, err := j.queue.Get(ctx, seq)
-	if errors.Is(err, dlq.ErrNotFound) {
-		return redriven{letterView: letterView{Sequence: seq}, Action: actionRefuse, Why: err.Error()}, dlq.Event{}, nil
-	}
-	if err != nil {
-		return redriven{}, dlq.Event{}, err
+// plan goes through the chosen dead letters, says of each what is to be done, and
+// returns their sequences: bodies of thousands would not fit.
+func (j *redriveJob) plan(ctx context.Context, show func(redriven)) (seqs []uint64, err error) {
+	err = j.chosen.each(ctx, j.queue, func(l dlq.Letter, found bool) error {
+		one, _, err := j.prepare(ctx, l, found)
+		if err != nil {
+			return err
+		}
+		seqs = append(seqs, l.Sequence)
+		show(one)
+		return nil
+	})
+	return seqs, err
+}
+
+// prepare finds the event of a dead letter and says what is to be done.
+func (j *redriveJob) prepare(ctx context.Context, l dlq.Letter, found bool) (redriven, dlq.Event, error) {
+	if !found {
+		return redriven{letterView: letterView{Sequence: l.Sequence}, Action: actionRefuse, Why: dlq.ErrNotFound.Error()}, dlq.Event{}, nil
 	}
 	out := redriven{letterView: viewLetter(l), Action: actionRedrive}
 	e, err := j.queue.Prepare(ctx, l)
@@ -151,7 +139,7 @@ func (j *redriveJob) plan(ctx context.Context, seq uint64) (redriven, dlq.Event,
 	return out, e, err
 }
 
-// act redrives what the plan says; an error is the end of the run.
+// act redrives what is to be redriven; an error is the end of the run.
 func (j *redriveJob) act(ctx context.Context, one redriven, e dlq.Event) (redriven, error) {
 	if one.Action == actionRefuse {
 		one.Action = actionKept
@@ -178,37 +166,44 @@ func (j *redriveJob) act(ctx context.Context, one redriven, e dlq.Event) (redriv
 	return one, nil
 }
 
-// each plans every dead letter and, with --yes, acts at once on it, no faster
-// than --rate.
-func (j *redriveJob) each(ctx context.Context, seqs []uint64, yes bool, show func(redriven) error) error {
-	var pace <-chan time.Time
-	if yes {
-		ticker := time.NewTicker(time.Duration(float64(time.Second) / j.rate))
-		defer ticker.Stop()
-		pace = ticker.C
+// do redrives the planned dead letters, no faster than the rate. show is told of
+// each what became of it.
+func (j *redriveJob) do(ctx context.Context, seqs []uint64, show func(redriven) error) (err error) {
+	log, noteErr := begin(ctx, j.queue, dlq.Note{Run: j.run, Action: dlq.ActionRedrive, Reason: j.reason, Selection: j.chosen.text, Planned: len(seqs)})
+	if noteErr != nil {
+		// What has waited for somebody to redrive it must not wait for the note.
+		fmt.Fprintf(j.p.stderr, "finx-connector: no note is kept of this run: %v\n", noteErr)
 	}
+	defer func() { err = errors.Join(err, log.end(ctx)) }()
+	pace := time.NewTicker(time.Duration(float64(time.Second) / j.rate))
+	defer pace.Stop()
+	progress := j.p.progress(j.tell, len(seqs))
 	for i, seq := range seqs {
-		if pace != nil && i > 0 {
+		if i > 0 {
 			select {
-			case <-pace:
+			case <-pace.C:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
-		one, e, err := j.plan(ctx, seq)
+		l, err := j.queue.Get(ctx, seq)
+		if err != nil && !errors.Is(err, dlq.ErrNotFound) {
+			return err
+		}
+		found := err == nil
+		l.Sequence = seq
+		one, e, err := j.prepare(ctx, l, found)
 		if err != nil {
 			return err
 		}
-		var stopped error
-		if yes {
-			one, stopped = j.act(ctx, one, e)
+		one, stopped := j.act(ctx, one, e)
+		if one.Action == actionRedriven {
+			log.note.Add(l)
 		}
-		if err := show(one); err != nil {
-			return err
+		if err := show(one); err != nil || stopped != nil {
+			return errors.Join(stopped, err)
 		}
-		if stopped != nil {
-			return stopped
-		}
+		progress.reached(i+1, fmt.Sprintf("%d redriven, %d left", j.count.redriven, j.count.left))
 	}
 	return nil
 }

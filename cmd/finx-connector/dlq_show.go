@@ -7,34 +7,20 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/finx-connector/finx-connector/dlq"
-	"github.com/finx-connector/finx-connector/events"
 )
 
 // letterDetails is everything that may be shown of one dead letter.
 type letterDetails struct {
 	letterView
 	MsgID    string              `json:"original_msg_id,omitempty"`
+	Stored   *time.Time          `json:"original_stored_at,omitempty"`
 	Bytes    int                 `json:"bytes"`
 	Withheld bool                `json:"withheld,omitempty"`
 	Headers  map[string][]string `json:"headers"`
 	Body     *string             `json:"body,omitempty"`
-}
-
-// detailsOfLetter takes codes out, whatever was published on whatever subject.
-func detailsOfLetter(l dlq.Letter, body bool) letterDetails {
-	clean, _ := events.RedactCallback(events.Message{Subject: l.Original.Subject, Header: l.Header, Data: l.Data})
-	d := letterDetails{
-		letterView: viewLetter(l), MsgID: l.Original.MsgID, Bytes: len(l.Data), Withheld: l.Withheld(), Headers: clean.Header,
-	}
-	if body {
-		text := strings.ToValidUTF8(string(clean.Data), "\ufffd")
-		d.Body = &text
-	}
-	return d
 }
 
 func (p *program) dlqShowCommand() *cobra.Command {
@@ -46,8 +32,9 @@ func (p *program) dlqShowCommand() *cobra.Command {
 	c := p.withBroker(&cobra.Command{
 		Use:   "show SEQ",
 		Short: "Show one dead letter: why, where the original is, its headers",
-		Long: `show tells why an event was given up and where its original is. The body may hold personal
-data, so it is printed with --body only. An authorization code is not printed either way.`,
+		Long: `show tells why an event was given up and where its original is. The body, and headers that no
+protocol defines, may hold personal data: they are printed with --body only. Authorization
+codes, tokens and other secrets are not printed either way.`,
 		Example: `  finx-connector dlq show 17
   finx-connector dlq show 17 --body -o json`,
 		Args:    cobra.ExactArgs(1),
@@ -75,13 +62,14 @@ data, so it is printed with --body only. An authorization code is not printed ei
 func (d letterDetails) print(w io.Writer) error {
 	t := newTable(w, "DEAD LETTER", fmt.Sprint(d.Sequence))
 	for _, f := range []struct{ name, value string }{
-		{"given up", shown(d.Time)},
+		{"given up", shown(d.Time) + ", " + short(time.Duration(d.Age)*time.Second) + " ago"},
 		{"class", string(d.Class)},
 		{"error", d.Error},
 		{"attempts", fmt.Sprint(d.Attempts)},
 		{"consumer", d.Consumer},
 		{"original subject", d.Subject},
 		{"original", fmt.Sprintf("stream %s, sequence %d", d.Stream, d.Original)},
+		{"original stored", d.storedText()},
 		{"original Nats-Msg-Id", d.MsgID},
 		{"body", d.bodyText()},
 	} {
@@ -105,6 +93,13 @@ func (d letterDetails) print(w io.Writer) error {
 		fmt.Fprintf(w, "\n%s\n", strings.Join(lines, "\n"))
 	}
 	return nil
+}
+
+func (d letterDetails) storedText() string {
+	if d.Stored == nil {
+		return ""
+	}
+	return shown(*d.Stored) + ", " + age(time.Now(), *d.Stored) + " ago"
 }
 
 func (d letterDetails) bodyText() string {

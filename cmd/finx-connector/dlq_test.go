@@ -89,6 +89,11 @@ func TestDeadLettersAreListed(t *testing.T) {
 		{"--since 2999-01-01T00:00:00Z", []uint64{}},
 		{"--limit 1", []uint64{3}},
 		{"--limit 2", []uint64{2, 3}},
+		{"--until 1h", []uint64{}},
+		{"--since 1h --until 2999-01-01T00:00:00Z", []uint64{1, 2, 3}},
+		{"--stream FINX_CALLBACKS", []uint64{3}},
+		{"--user user-1", []uint64{2}},
+		{"--connection " + events.ConnectionID(events.Envelope{ID: "connect-1", Source: events.Source}), []uint64{2}},
 	} {
 		if got := r.listed(t, strings.Fields(tc.args)...); !slices.Equal(got, tc.want) {
 			t.Errorf("%q: %v, want %v", tc.args, got, tc.want)
@@ -220,8 +225,14 @@ func TestADuplicateIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out buffer
-	job := &redriveJob{queue: q, run: "run-1", redriveCommand: &redriveCommand{p: &program{system: system{stdout: &out}}, yes: true, rate: 100}}
-	one, e, err := job.plan(t.Context(), 1)
+	job := &redriveJob{queue: q, run: "run-1", redriveCommand: &redriveCommand{
+		p: &program{system: system{stdout: &out, stderr: &out}}, chosen: letterSelection{seqs: []uint64{1}}, yes: true, rate: 100,
+	}}
+	l, err := q.Get(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, e, err := job.prepare(t.Context(), l, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +251,7 @@ func TestADuplicateIsSaid(t *testing.T) {
 	if r.last(t, events.StreamRequests).Sequence != before+1 || len(r.listed(t)) != 3 {
 		t.Error("something was stored, or the dead letter is gone")
 	}
-	if err := job.runTable(t.Context(), []uint64{1}); err == nil || !strings.Contains(out.String(), "kept 1 user.connect.requested: dlq: redriving dead letter 1: the stream says duplicate") {
+	if err := job.runTable(t.Context()); err == nil || !strings.Contains(out.String(), "kept 1 user.connect.requested: dlq: redriving dead letter 1: the stream says duplicate") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
@@ -297,7 +308,9 @@ func TestDiscard(t *testing.T) {
 
 func TestDeadLettersWithoutTheirStream(t *testing.T) {
 	r := newRig(t)
-	for _, args := range []string{"list", "show 1", "redrive --all", "discard 1 --reason x"} {
-		r.run(t, append([]string{"dlq"}, strings.Fields(args)...)...).exits(t, exitFailed).complains(t, "stream not found")
+	for _, args := range []string{"list", "list --summary", "show 1", "redrive --all", "discard 1 --reason x"} {
+		r.run(t, append([]string{"dlq"}, strings.Fields(args)...)...).exits(t, exitFailed).
+			complains(t, "stream FINX_DLQ does not exist, run `finx-connector streams apply`")
 	}
+	r.run(t, "dlq", "log").exits(t, exitFailed).complains(t, "finx_control")
 }

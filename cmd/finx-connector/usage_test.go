@@ -42,7 +42,7 @@ func TestTheCommandsOfTheContractAreThere(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"connections list", "connections show", "connections sync", "dlq discard", "dlq list", "dlq redrive", "dlq show",
+		"connections list", "connections show", "connections sync", "dlq discard", "dlq list", "dlq log", "dlq redrive", "dlq show",
 		"emit callback", "emit connect", "emit erase", "emit sync", "health", "serve", "settings list", "streams apply", "streams check", "version",
 	}
 	if !slices.Equal(got, want) {
@@ -152,7 +152,9 @@ func TestWrongUsage(t *testing.T) {
 		"dlq redrive 1 1":                      "named twice",
 		"dlq redrive 1 --rate 0":               "--rate must be",
 		"dlq discard 1":                        "--reason is missing",
-		"dlq discard --reason x":               "requires at least 1 arg(s)",
+		"dlq discard --reason x":               "name dead letters",
+		"dlq list --until yesterday":           "--until must be",
+		"dlq list --since 1h --until 2h":       "--since must be before --until",
 		"settings list --config /no/such/file": "/no/such/file",
 	} {
 		if args == "frob" {
