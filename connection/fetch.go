@@ -8,6 +8,7 @@ import (
 // Ask is the part of a sync request that chooses the window.
 type Ask struct {
 	Since string // YYYY-MM-DD, or empty
+	Until string // the last day, YYYY-MM-DD; counts only with a Since that is not after it
 	Full  bool   // the whole history
 }
 
@@ -21,6 +22,7 @@ type OpenFetch struct {
 	Until     string    `json:"until"`           // YYYY-MM-DD
 	StartedAt time.Time `json:"started_at"`
 	Full      bool      `json:"full,omitempty"`
+	Bounded   bool      `json:"bounded,omitempty"` // Until was asked for: the fetch says nothing about the days since
 }
 
 // FetchSummary is the last completed fetch.
@@ -54,6 +56,9 @@ func (r Record) OpenFetch(id, trigger string, ask Ask, at time.Time) Record {
 		ID: id, Trigger: trigger, Since: ask.Since, Full: ask.Full && ask.Since == "",
 		Until: untilOf(at), StartedAt: at,
 	}
+	if ask.Since != "" && ask.Since <= ask.Until && ask.Until < r.Fetch.Until {
+		r.Fetch.Until, r.Fetch.Bounded = ask.Until, true
+	}
 	return r
 }
 
@@ -65,7 +70,8 @@ func (r Record) OpenFetch(id, trigger string, ask Ask, at time.Time) Record {
 // the next fetch asks for its whole history again.
 //
 // A fetch with an explicit since that begins after the place an account's mark
-// has reached leaves that mark alone: moving it would skip the days between.
+// has reached leaves that mark alone: moving it would skip the days between. So
+// does one that was told where to end: it has not seen what came after.
 func (r Record) CloseFetch(at time.Time, read map[string]AccountMark, transactions int) Record {
 	f := r.Fetch
 	if f == nil {
@@ -114,8 +120,11 @@ func (r Record) forgetUnlisted(read map[string]AccountMark) Record {
 }
 
 // leavesNoGap reports whether the window of f begins no later than the place
-// that old has reached.
+// that old has reached, and ends today.
 func (f OpenFetch) leavesNoGap(old AccountMark, seen bool) bool {
+	if f.Bounded {
+		return false
+	}
 	if f.Since == "" {
 		return true // by the marks, or everything
 	}

@@ -149,6 +149,11 @@ func TestAnExplicitSinceDoesNotMoveAMarkAcrossAGap(t *testing.T) {
 		"before the mark":           {connection.Ask{Since: "2026-10-01"}, true, moved},
 		"by the mark":               {connection.Ask{}, true, moved},
 		"full":                      {connection.Ask{Full: true}, true, moved},
+		"up to a day before":        {connection.Ask{Since: "2026-10-01", Until: "2026-11-20"}, true, kept},
+		"up to today":               {connection.Ask{Since: "2026-10-01", Until: "2026-11-23"}, true, moved},
+		"until alone":               {connection.Ask{Until: "2026-11-20"}, true, moved},
+		"until before since":        {connection.Ask{Since: "2026-10-01", Until: "2026-09-20"}, true, moved},
+		"never seen, up to a day":   {connection.Ask{Since: "2020-10-01", Until: "2026-11-20"}, false, connection.AccountMark{}},
 		"unreadable since":          {connection.Ask{Since: "soon"}, true, kept},
 		"never seen, explicit":      {connection.Ask{Since: "2026-11-20"}, false, connection.AccountMark{}},
 		"never seen, whole history": {connection.Ask{}, false, moved},
@@ -183,5 +188,14 @@ func TestDoneFetchesAreBoundedNewestFirst(t *testing.T) {
 	r = r.MarkFetchDone("f20")
 	if len(r.DoneFetches) != connection.MaxDoneFetches || r.DoneFetches[0] != "f20" || !r.FetchDone("f8") {
 		t.Errorf("marking twice: %v", r.DoneFetches)
+	}
+}
+
+func TestAFetchThatIsToldWhereToEnd(t *testing.T) {
+	r := connection.New("c1", "u1", noon).OpenFetch("f1", "replay", connection.Ask{Since: "2026-10-01", Until: "2026-10-31"}, noon)
+	// As a fetch asks, with what the record has kept, also when it is delivered again.
+	since, until := r.NextWindow("A1", noon, tenDays, connection.Ask{Since: r.Fetch.Since, Full: r.Fetch.Full})
+	if since != "2026-10-01" || until != "2026-10-31" || !r.Fetch.Bounded {
+		t.Errorf("window [%s, %s], %+v", since, until, r.Fetch)
 	}
 }

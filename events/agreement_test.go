@@ -121,6 +121,8 @@ func badSyncs() []payload {
 		{"since with time", sync(`,"since":"2026-01-31T00:00:00Z"`), "since"},
 		{"since no day", sync(`,"since":"2026-02-30"`), "since"},
 		{"since as number", sync(`,"since":20260131`), "since"},
+		{"until no day", sync(`,"since":"2026-02-01","until":"2026-02-30"`), "until"},
+		{"until as word", sync(`,"until":"today"`), "until"},
 		{"full as word", sync(`,"full":"all"`), "full"},
 		{"long reason", sync(`,"reason":"` + long(257) + `"`), "reason"},
 	}
@@ -190,6 +192,8 @@ func goodPayloads() map[string][]string {
 			`{"connection_id":"` + connectionID + `"}`,
 			`{"connection_id":"` + connectionID + `","since":"","full":"true","reason":null}`,
 			`{"connection_id":"` + connectionID + `","since":"2024-02-29","full":false,"trigger":"schedule"}`,
+			`{"connection_id":"` + connectionID + `","since":"2024-02-29","until":"2024-03-31","trigger":"replay"}`,
+			`{"connection_id":"` + connectionID + `","until":""}`,
 			`{"connection_id":"` + connectionID + `","trigger":"nightly"}`, `{"connection_id":"` + connectionID + `","trigger":{"by":"cron"}}`,
 			`{"connection_id":"` + connectionID + `","trigger":"` + long(10_000) + `"}`,
 		},
@@ -218,7 +222,7 @@ func TestGoodPayloadsAreAcceptedByDecoderAndSchema(t *testing.T) {
 var memberNames = []string{
 	"redirect_uri", "user_id", "state", "tracking_id", "language", "provider_id", "accounts", "account_types",
 	"allow_multi_selection", "sync_period", "save_secrets", "success", "code", "cancel", "abort", "flow_id", "callback_url",
-	"connection_id", "since", "full", "reason", "trigger", "stranger",
+	"connection_id", "since", "until", "full", "reason", "trigger", "stranger",
 }
 
 var memberValues = []any{

@@ -146,7 +146,7 @@ func knownName(s string) bool {
 		"redirect_uri", "user_id", "state", "tracking_id", "language", "provider_id", "accounts", "account_types",
 		"allow_multi_selection", "sync_period", "save_secrets",
 		"success", "code", "cancel", "abort", "flow_id", "callback_url",
-		"connection_id", "since", "full", "reason", "trigger",
+		"connection_id", "since", "until", "full", "reason", "trigger",
 		"account", "transactions", "oversize", "window", "fetch_id", "part", "synced_at", "scope", "location", "detail", "what",
 		"established_at", "expires_at", "days_left", "erased", "event_ids", "started_at", "finished_at", "retry_at":
 		return true

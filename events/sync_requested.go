@@ -23,8 +23,11 @@ const (
 type SyncRequested struct {
 	ConnectionID string `json:"connection_id"`
 	Since        string `json:"since,omitempty"` // YYYY-MM-DD, "" = where the last fetch ended
-	Full         bool   `json:"full,omitempty"`
-	Reason       string `json:"reason,omitempty"`
+	// Until is the last day, YYYY-MM-DD; it counts only with a Since that is not
+	// after it. "" = today.
+	Until  string `json:"until,omitempty"`
+	Full   bool   `json:"full,omitempty"`
+	Reason string `json:"reason,omitempty"`
 	// Trigger is set by the connector itself on the requests it sends; "" on
 	// requests from outside, which count as TriggerRequest.
 	Trigger string `json:"trigger,omitempty"`
@@ -39,6 +42,7 @@ func DecodeSyncRequested(e Envelope) (SyncRequested, error) {
 	s := SyncRequested{
 		ConnectionID: f.connectionID(true),
 		Since:        f.date("since"),
+		Until:        f.date("until"),
 		Reason:       f.text("reason", MaxReason),
 		Trigger:      f.trigger(),
 	}

@@ -74,7 +74,7 @@ func (f *Flow) openFetch(ctx context.Context, rec connection.Record, rev uint64,
 	case open != nil && now.Sub(open.StartedAt) < abandonedAfter:
 		return rec, 0, fault.Throttled("", now.Add(openWait), fmt.Errorf("flow: opening the fetch: fetch %s of this connection is to be finished first", open.ID))
 	}
-	rec = rec.OpenFetch(fetchID, trigger(in), connection.Ask{Since: in.Since, Full: in.Full}, now)
+	rec = rec.OpenFetch(fetchID, trigger(in), connection.Ask{Since: in.Since, Until: in.Until, Full: in.Full}, now)
 	rec.NextFetchAt = now.Add(f.SyncInterval)
 	rec, err := f.adoptKeepAlive(ctx, rec)
 	if err != nil {
