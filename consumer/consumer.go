@@ -34,6 +34,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // The causes with which a handler's context is cancelled (context.Cause).
@@ -108,6 +109,8 @@ type Config struct {
 	ParkAfter time.Duration
 	// Suspects, if set, finds the messages that end the process they are handled in.
 	Suspects Suspects
+	// Tracer begins a span for each delivery that is handled; nil begins none.
+	Tracer *telemetry.Tracer
 
 	maxWait time.Duration // tests shorten it
 }

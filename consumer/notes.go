@@ -4,6 +4,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 const (
@@ -29,7 +31,8 @@ type note struct {
 	first     time.Time
 	until     time.Time // before that it is not to be handled; zero: at any time
 	last      time.Time
-	returned  bool // this process has handled it and lived
+	returned  bool             // this process has handled it and lived
+	trace     telemetry.Remote // of the attempt before, while tracing is on
 }
 
 // attempt is the number of the counted attempt that a delivery is.
@@ -100,6 +103,19 @@ func (s *notes) failed(seq uint64, delivered int, a Action, now time.Time) {
 		n.until = a.notBefore
 	}
 	s.bySeq[seq] = n
+}
+
+// traced notes the span of a delivery that will come back.
+func (s *notes) traced(seq uint64, span telemetry.Remote) {
+	if span.TraceParent == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n, known := s.bySeq[seq]; known {
+		n.trace = span
+		s.bySeq[seq] = n
+	}
 }
 
 // forget drops the note of a settled message.

@@ -20,7 +20,7 @@ func On[T any](codec events.Codec, decode func(events.Envelope) (T, error), hand
 		if err != nil {
 			return malformed(err)
 		}
-		return handle(ctx, envelope, event)
+		return handle(ctx, carryOn(ctx, envelope), event)
 	}
 }
 

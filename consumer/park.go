@@ -101,14 +101,18 @@ func (w *work) schedule(a Action, kept keepable, now time.Time) (*nats.Msg, erro
 		return nil, fmt.Errorf("consumer: writing a parked reference: %w", err)
 	}
 	at := now.Add(a.Delay + time.Second - time.Nanosecond).Truncate(time.Second).UTC()
-	return &nats.Msg{Subject: r.waitsOn(l.cfg.Codec), Data: body, Header: nats.Header{
+	m := &nats.Msg{Subject: r.waitsOn(l.cfg.Codec), Data: body, Header: nats.Header{
 		// The id is another one each time: parking a message again is no duplicate.
 		events.HeaderMsgID:             {events.NewUUID()},
 		events.HeaderContentType:       {events.ContentTypeJSON},
 		jetstream.ScheduleHeader:       {"@at " + at.Format(time.RFC3339)},
 		jetstream.ScheduleTargetHeader: {r.dueOn(l.cfg.Codec)},
 		jetstream.ScheduleTTLHeader:    {parkTTL.String()},
-	}}, nil
+	}}
+	if w.carry.TraceParent != "" { // for the next attempt to link to this one
+		m.Header[events.HeaderTraceParent] = []string{w.carry.TraceParent}
+	}
+	return m, nil
 }
 
 // standstill is an error that counts for a while. It is safe for concurrent use.

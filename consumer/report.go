@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // report writes the one line a delivery gets. It never holds data: what it says of
@@ -24,6 +26,10 @@ func (w *work) report(ctx context.Context, a Action, kept func() keepable, store
 	attrs := []slog.Attr{
 		slog.String("subject", subject), slog.String("stream", w.d.Stream), slog.Uint64("sequence", w.d.Sequence),
 		slog.Int("attempt", w.d.Attempt), slog.String("outcome", string(a.outcome())), slog.Duration("duration", time.Since(w.begun)),
+	}
+	if id := w.d.Message.TraceID(); id != "" && w.carry.TraceParent == "" {
+		// While tracing is on, every line under ctx has the id of its trace anyway.
+		attrs = append(attrs, slog.String(telemetry.KeyTraceID, id))
 	}
 	switch a.Outcome {
 	case OutcomeDone, OutcomeShutdown: // neither has an error to tell

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 const (
@@ -104,6 +106,8 @@ func (w *work) of(l *lane, r reference) *work {
 	if back.note = back.notes.get(back.key, w.delivered); back.note == (note{}) {
 		back.note = back.notes.seed(back.key, note{failures: r.Failures, tries: r.Tries, first: r.FirstFailure}, time.Now())
 	}
+	parked := w.d.Message.TraceParent()
+	back.earlier = telemetry.Remote{TraceParent: cmp.Or(back.note.trace.TraceParent, parked), TraceState: back.note.trace.TraceState}
 	back.d = Delivery{
 		Message: events.Message{Subject: r.Subject, Stream: r.Stream, Sequence: r.Sequence, Time: r.StoredAt},
 		Attempt: back.base + back.note.attempt(w.delivered), FirstFailure: back.note.first,

@@ -57,6 +57,7 @@ func (w *work) settle(ctx context.Context, err, cause error) Action {
 	// Before the answer: it may be delivered again the moment it is sent.
 	if a.Kind == Nak {
 		w.notes.failed(w.key, w.delivered, a, now)
+		w.notes.traced(w.key, w.carry)
 		w.from.crowd.more()
 	} else {
 		w.notes.forget(w.key)
@@ -64,6 +65,7 @@ func (w *work) settle(ctx context.Context, err, cause error) Action {
 	said := w.answer(ctx, a)
 	l.cfg.Metrics.settled(l.Name, a, w.d.Attempt)
 	w.report(ctx, a, kept, stored, said)
+	w.endSpan(a, kept)
 	return a
 }
 

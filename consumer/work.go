@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // returnGrace is how long after the end of its time a handler may take to return
@@ -39,6 +40,10 @@ type work struct {
 	heartbeat  time.Duration
 	begun      time.Time
 	speechless bool // no last words are said for it
+
+	span    telemetry.Span
+	carry   telemetry.Remote // its span, or what stands for it where none is recorded
+	earlier telemetry.Remote // that of the attempt before
 }
 
 // receive makes a delivery of what the server sent, nil when it is none.
@@ -54,6 +59,7 @@ func (l *lane) receive(ctx context.Context, b *binding, msg jetstream.Msg) *work
 		lane: l, from: l, msg: msg, delivered: delivered, heartbeat: b.heartbeat, begun: time.Now(),
 		notes: l.notes, key: seq, note: l.notes.get(seq, delivered),
 	}
+	w.earlier = w.note.trace
 	w.d = Delivery{
 		Message: events.Message{
 			Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
@@ -98,6 +104,7 @@ func (w *work) run(ctx context.Context) {
 		w.settle(ctx, err, context.Cause(ctx))
 		return
 	}
+	ctx = w.trace(ctx)
 	leave, err := l.suspicion.enter(ctx, w)
 	if err != nil {
 		leave(w.settle(ctx, err, nil).Kind == DeadLetter)

@@ -8,6 +8,7 @@ import (
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
 
@@ -80,7 +81,9 @@ func (k *Keeper) refresh(ctx context.Context, id string, dead secret.Text) (Gran
 // flight does a spending once for all who ask for it at the same time. A caller
 // that gives up waiting does not end it for the others, nor for itself: it runs
 // on the context of the first, without its cancellation.
-func (k *Keeper) flight(ctx context.Context, kind, key string, do func(ctx context.Context) (Grant, error)) (Grant, error) {
+func (k *Keeper) flight(ctx context.Context, kind, key string, do func(ctx context.Context) (Grant, error)) (grant Grant, err error) {
+	ctx, span := telemetry.Start(ctx, telemetry.Internal, "custody."+kind)
+	defer func() { span.End(err) }()
 	result := k.flights.DoChan(kind+" "+key, func() (grant any, err error) {
 		defer func() {
 			// On a goroutine of its own a panic would end the process, and with
@@ -93,7 +96,9 @@ func (k *Keeper) flight(ctx context.Context, kind, key string, do func(ctx conte
 	})
 	select {
 	case r := <-result:
-		grant, _ := r.Val.(Grant)
+		// The steps of one that others share are in the trace of who came first.
+		span.Flag(telemetry.KeyJoined, r.Shared)
+		grant, _ = r.Val.(Grant)
 		return grant, r.Err
 	case <-ctx.Done():
 		// No failed attempt: it goes on, and who asks again finds its fruit.

@@ -1,6 +1,9 @@
 package events
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // addTrace settles the attributes that may come from either place. The trace
 // headers win over the attributes of the same name: they are the last hop's,
@@ -30,6 +33,57 @@ func addTrace(e *Envelope, m Message) *FieldError {
 		}
 	}
 	return nil
+}
+
+// TraceParent returns the well-formed traceparent header of m, "" without one. That
+// of a structured event may be in its body instead: see Codec.OriginOf.
+func (m Message) TraceParent() string {
+	if v, ok := m.header(HeaderTraceParent); ok && isTraceParent(v) {
+		return v
+	}
+	return ""
+}
+
+// TraceID returns the trace id of m's traceparent header, "" without one.
+func (m Message) TraceID() string {
+	if v := m.TraceParent(); v != "" {
+		return v[3:35]
+	}
+	return ""
+}
+
+// Origin is where a message comes from.
+type Origin struct {
+	TraceParent, TraceState string // W3C; empty when absent or not well-formed
+	Replayed                bool   // an operator had it handled again
+}
+
+// OriginOf returns what Parse would find, of a message that need not be a valid event:
+// then it is what its headers say.
+func (c Codec) OriginOf(m Message) Origin {
+	o := Origin{TraceParent: m.TraceParent()}
+	if o.TraceParent != "" {
+		if v, ok := m.header(HeaderTraceState); ok && isTraceState(v) {
+			o.TraceState = v
+		}
+	}
+	id, _ := m.header("ce-replayid")
+	o.Replayed = id != "" || isAgain(m)
+	// Most events are parsed once only, by whoever handles them.
+	if o.TraceParent != "" && o.Replayed || !bytes.Contains(m.Data, []byte(HeaderTraceParent)) && !bytes.Contains(m.Data, []byte("replayid")) {
+		return o
+	}
+	if e, err := c.Parse(m); err == nil {
+		o = Origin{TraceParent: e.TraceParent, TraceState: e.TraceState, Replayed: o.Replayed || e.ReplayID != ""}
+	}
+	return o
+}
+
+// isAgain reports whether m has the message id of a replay or a redrive, which need
+// not have a replayid.
+func isAgain(m Message) bool {
+	id, _ := m.header(HeaderMsgID)
+	return strings.HasPrefix(id, "replay:") || strings.HasPrefix(id, "redrive:")
 }
 
 // isTraceParent reports whether s is version-traceid-parentid-flags in lower

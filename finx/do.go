@@ -18,6 +18,7 @@ import (
 	"github.com/finx-connector/finx-connector/internal/guard"
 	"github.com/finx-connector/finx-connector/internal/retry"
 	"github.com/finx-connector/finx-connector/internal/secret"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // call describes one call; do makes one attempt at it.
@@ -56,7 +57,11 @@ func (c *Client) do(ctx context.Context, k call, read func(*http.Response) error
 // It says what came of it about finX, and about the call.
 func (c *Client) attempt(ctx context.Context, k call, read func(*http.Response) error) (about guard.Answer, err error) {
 	measured := c.metrics.begin(k.name)
-	defer func() { measured(err) }()
+	ctx, span := telemetry.Start(ctx, telemetry.Client, spanOf+k.name)
+	defer func() {
+		measured(err)
+		span.End(err)
+	}()
 	limited, cancel := retry.Within(ctx, k.timeout, timeoutError(k.timeout))
 	defer cancel()
 	var sent sendTrace
@@ -64,12 +69,14 @@ func (c *Client) attempt(ctx context.Context, k call, read func(*http.Response) 
 	if err != nil {
 		return guard.Answer{}, fault.Permanent(fault.Malformed, fmt.Errorf("finx: %s: building the request: %w", k.doing, err))
 	}
+	c.describe(span, k, req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.noAnswer(ctx, limited, k, sent.maybe(), err)
 	}
 	defer resp.Body.Close()
 	defer drain(resp.Body)
+	span.Int(telemetry.KeyStatus, resp.StatusCode)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return c.refusal(k, req.Header.Get(headerRequestID), resp)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/finx-connector/finx-connector/internal/guard"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // Gate decides whether and when an attempt may go out, and is told what its
@@ -20,6 +21,9 @@ type Gate interface {
 	// not used; after use it does nothing.
 	Admit(ctx context.Context, p guard.Priority) (admitted context.Context, release func(), err error)
 }
+
+// waitForTurn is the span of a wait for the gate.
+const waitForTurn = "wait for a turn at finX"
 
 // AdmitToken waits until a token call may go out: ExchangeCode if exchange is set,
 // else Refresh. Under the context it returns, or one with its values, the call and
@@ -38,7 +42,9 @@ func (c *Client) AdmitToken(ctx context.Context, exchange bool) (admitted contex
 	if exchange {
 		priority = guard.Callback
 	}
+	waited := telemetry.Waiting(ctx, waitForTurn)
 	admitted, release, err = c.cfg.Gate.Admit(ctx, priority)
+	waited(err)
 	if err != nil {
 		return nil, nil, fmt.Errorf("finx: waiting for the turn of a token call: %w", err)
 	}
@@ -50,7 +56,9 @@ func (c *Client) turn(ctx context.Context, k call) (end func(guard.Answer), err 
 	if c.cfg.Gate == nil {
 		return func(guard.Answer) {}, nil
 	}
+	waited := telemetry.Waiting(ctx, waitForTurn)
 	end, err = c.cfg.Gate.Begin(ctx, k.priority)
+	waited(err)
 	if err != nil {
 		return nil, fmt.Errorf("finx: %s: waiting for a turn: %w", k.doing, err)
 	}

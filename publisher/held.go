@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 const (
@@ -161,7 +163,9 @@ func (m *partMemory) unpack(dst, packed []byte) ([]byte, error) {
 // built with.
 func (m *partMemory) begin(ctx context.Context, size int) (*message, error) {
 	w := &message{m: m, room: min(3*int64(size), m.limit)}
-	if err := m.room.Acquire(ctx, w.room); err != nil {
+	waited := telemetry.Waiting(ctx, waitForMemory)
+	err := m.room.Acquire(ctx, w.room)
+	if waited(err); err != nil {
 		return nil, fmt.Errorf("publisher: waiting for memory: %w", context.Cause(ctx))
 	}
 	return w, nil

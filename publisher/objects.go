@@ -17,6 +17,7 @@ import (
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/retry"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 const (
@@ -42,11 +43,14 @@ const (
 func (p *Publisher) storeObject(ctx context.Context, raw []byte, index int) (events.OversizeObject, error) {
 	ref := events.NewOversizeObject(sha256.Sum256(raw), len(raw), index)
 	u := p.newUpload(ref, raw)
+	ctx, span := telemetry.Start(ctx, telemetry.Producer, "store object")
+	span.Int(telemetry.KeyBodySize, len(raw))
 	err := retry.Do(ctx, p.policy, u.attempt, func(err error, wait time.Duration) {
 		p.cfg.Metrics.retried(reasonOf(err))
 		p.cfg.Logger.WarnContext(ctx, "storing an object repeated", "object", ref.Object, "stream", objectStream, "wait", wait, "error", err)
 	})
 	p.cfg.Observe(standing(ctx, objectStream, err))
+	span.End(err)
 	if err != nil {
 		p.cfg.Metrics.objectFailed(reasonOf(err))
 		return events.OversizeObject{}, fmt.Errorf("publisher: storing an object of %d bytes in %s: %w", len(raw), ref.Bucket, err)

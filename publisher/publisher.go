@@ -126,6 +126,7 @@ func (p *Publisher) output(ctx context.Context, o events.Output, body []byte) (R
 func (p *Publisher) send(ctx context.Context, typ, stream string, msg *nats.Msg) (Receipt, error) {
 	msg.Header[jetstream.ExpectedStreamHeader] = []string{stream}
 	start := time.Now()
+	ctx, span := p.trace(ctx, typ, stream, msg)
 	var ack *jetstream.PubAck
 	err := retry.Do(ctx, p.policy, func(ctx context.Context) error {
 		attempt, cancel := context.WithTimeout(ctx, p.cfg.AttemptTimeout)
@@ -137,6 +138,7 @@ func (p *Publisher) send(ctx context.Context, typ, stream string, msg *nats.Msg)
 		}
 		return nil
 	}, func(err error, wait time.Duration) {
+		span.Event("repeated", err)
 		p.cfg.Metrics.retried(reasonOf(err))
 		level := slog.LevelWarn
 		if reasonOf(err) == reasonBusy {
@@ -145,6 +147,7 @@ func (p *Publisher) send(ctx context.Context, typ, stream string, msg *nats.Msg)
 		p.cfg.Logger.Log(ctx, level, "publish repeated", "type", typ, "stream", stream, "wait", wait, "error", err)
 	})
 	p.cfg.Observe(standing(ctx, stream, err))
+	traced(span, ack, err)
 	if err != nil {
 		p.cfg.Metrics.failed(typ, reasonOf(err))
 		return Receipt{}, fmt.Errorf("publisher: publishing %s to stream %s: %w", typ, stream, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // ScheduleSync has the broker ask for a sync of a connection at a time, to the
@@ -51,6 +52,10 @@ func (p *Publisher) schedule(ctx context.Context, t events.Timer) error {
 	// ever clear it away: the timers stream has no age of its own, as that would
 	// drop timers set further ahead.
 	header[jetstream.ScheduleTTLHeader] = []string{p.cfg.DueTTL.String()}
+	// What comes due in hours begins a trace of its own, with a link to this one.
+	if on := telemetry.Carry(ctx, telemetry.Remote{}); on.TraceParent != "" {
+		header[events.HeaderTraceParent] = []string{on.TraceParent}
+	}
 	// The next one that comes due for this connection takes the place of the last:
 	// four a day kept for a month would be 120 messages a connection, by far the most
 	// that the broker holds of it. None is lost by it: the next timer is set by

@@ -130,6 +130,7 @@ func sample() map[string]string {
 		"REDIRECT_URI_ALLOW": "https://App.Example:443, http://localhost:3000", "STREAM_REPLICAS": "3", "STREAM_MAX_AGE": "720h", "STREAM_MAX_BYTES": "2GiB",
 		"FINX_TOKEN_REPLAY": "never", "FINX_KEEPALIVE_RATE": "0.5", "SWEEP_RATE": "7", "FINX_RATE": "0.25", "FINX_CONCURRENCY": "3", "BREAKER_FAILURES": "4", "ESCROW_KEY": escrowKey('a') + ", " + escrowKey('b'), "ESCROW_DIR": "/var/lib/finx",
 		"FETCH_SINCE_TYPE": "modified", "LISTEN_ADDR": "127.0.0.1:9090", "LOG_LEVEL": "WARN", "LOG_FORMAT": "text", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://127.0.0.1:4319/traces",
 	}
 	for _, s := range settings.Table() {
 		switch {

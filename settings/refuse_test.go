@@ -34,7 +34,7 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		"LISTEN_ADDR":                 {"8080", "localhost", ":http", ":65536"},
 		"LOG_LEVEL":                   {"verbose", "INFO+1"},
 		"LOG_FORMAT":                  {"xml"},
-		"OTEL_EXPORTER_OTLP_ENDPOINT": {"collector:4317"},
+		"OTEL_EXPORTER_OTLP_ENDPOINT": {"collector:4317"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": {"/v1/traces"},
 		"FINX_PATH_TOKEN":             {"auth/token", "/auth?x", "/a b"},
 		"FINX_PATH_PROBE":             {"category-tree", "/rest?x", "/a b"},
 		"FINX_TIMEOUT_TOKEN":          {"0", "2h"},

@@ -174,12 +174,13 @@ type Handling struct {
 
 // Process is about the process itself.
 type Process struct {
-	ListenAddr   string
-	LogLevel     slog.Level
-	LogFormat    string // json or text
-	OTLPEndpoint string
-	DrainTimeout time.Duration
-	SweepRate    int // secrets a second; 0 = no sweep
+	ListenAddr         string
+	LogLevel           slog.Level
+	LogFormat          string // json or text
+	OTLPEndpoint       string
+	OTLPTracesEndpoint string
+	DrainTimeout       time.Duration
+	SweepRate          int // secrets a second; 0 = no sweep
 }
 
 // Value is the value of one setting as it may be shown.

@@ -135,16 +135,10 @@ func processTable() []Setting {
 			},
 		},
 		oneOf("LOG_FORMAT", "json", "how log lines are written", func(s *Settings) *string { return &s.Process.LogFormat }, "json", "text"),
-		{
-			Env: "OTEL_EXPORTER_OTLP_ENDPOINT", DefaultText: "off", Doc: "where traces go; read, but this version makes none yet", Allowed: "absolute http or https URL",
-			set: func(s *Settings, v string) error {
-				if _, ok := absoluteURL(v, "http", "https"); !ok {
-					return errors.New("absolute http or https URL")
-				}
-				s.Process.OTLPEndpoint = v
-				return nil
-			},
-		},
+		otlpEndpoint("OTEL_EXPORTER_OTLP_ENDPOINT", "where traces go, with /v1/traces behind it; the rest of OpenTelemetry's variables is honoured as well (docs/tracing.md)",
+			func(s *Settings) *string { return &s.Process.OTLPEndpoint }),
+		otlpEndpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "where traces go, taken as it is; wins over OTEL_EXPORTER_OTLP_ENDPOINT",
+			func(s *Settings) *string { return &s.Process.OTLPTracesEndpoint }),
 		duration("DRAIN_TIMEOUT", "45s", "how long running work may take to end at a shutdown", 0, time.Hour, func(s *Settings) *time.Duration { return &s.Process.DrainTimeout }),
 	}
 }

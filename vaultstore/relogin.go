@@ -9,11 +9,14 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // relogin replaces the token dead. It does nothing when somebody else already
 // has, and repeats the last refusal while a failed login is cooling down.
-func (s *session) relogin(ctx context.Context, dead string) error {
+func (s *session) relogin(ctx context.Context, dead string) (err error) {
+	waited := telemetry.Waiting(ctx, "log in to Vault")
+	defer func() { waited(err) }()
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()

@@ -178,6 +178,7 @@ func (s *Store) Close() { s.session.closeIdle() }
 // measure is deferred at the top of each operation.
 func (s *Store) measure(ctx context.Context, operation string, started time.Time, err *error) {
 	s.metrics.operation(operation, time.Since(started), *err)
+	trace(ctx, operation, started, *err)
 	about := standing(ctx, *err)
 	if operation == opCheck && about.Kind == guard.Alive {
 		return // it is what an open guard asks with; that records can be kept is for them to say

@@ -28,17 +28,17 @@ var arrows = map[string][]string{
 		"connection/connectionkv", "events", "internal/fault", "internal/guard", "internal/natsconn", "internal/retry", "internal/secret", "internal/telemetry",
 	},
 
-	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret", "internal/waiting"},
-	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret"},
+	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret", "internal/telemetry", "internal/waiting"},
+	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret", "internal/telemetry"},
 
-	"consumer":                {"events", "internal/fault", "internal/retry", "internal/streamread"},
-	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry"},
+	"consumer":                {"events", "internal/fault", "internal/retry", "internal/streamread", "internal/telemetry"},
+	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry", "internal/telemetry"},
 	"streams":                 {"events", "internal/fault", "internal/retry"},
 	"replay":                  {"dlq", "events", "connection", "internal/fault", "internal/retry"},
 	"dlq":                     {"events", "internal/fault", "internal/retry", "internal/streamread"},
 	"connection/connectionkv": {"connection", "internal/fault", "internal/retry", "internal/streamread"},
-	"finx":                    {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
-	"vaultstore":              {"internal/fault", "internal/guard", "internal/retry", "internal/secret"},
+	"finx":                    {"internal/fault", "internal/guard", "internal/retry", "internal/secret", "internal/telemetry"},
+	"vaultstore":              {"internal/fault", "internal/guard", "internal/retry", "internal/secret", "internal/telemetry"},
 	"settings":                {"events", "internal/secret"},
 
 	"connection": {"internal/fault"},
@@ -51,7 +51,7 @@ var arrows = map[string][]string{
 	"internal/natsconn":   {"internal/fault", "internal/secret"},
 	"internal/retry":      {"internal/fault"},
 	"internal/secret":     {},
-	"internal/telemetry":  {"internal/secret"},
+	"internal/telemetry":  {"internal/fault"},
 	"internal/streamread": {},
 	"internal/waiting":    {},
 
@@ -61,6 +61,7 @@ var arrows = map[string][]string{
 	"connection/connectionkv/connectionkvtest": {"connection", "connection/connectionkv", "internal/fault"},
 	"publisher/publishertest":                  {"events", "internal/fault"},
 	"internal/natstest":                        {},
+	"internal/telemetry/telemetrytest":         {},
 	"internal/vaultdev":                        {},
 	"internal/vaulttest":                       {"internal/vaultdev"},
 	"e2e":                                      {},
@@ -104,6 +105,11 @@ var homes = map[string][]string{
 	"github.com/prometheus/client_golang/prometheus/testutil": {testsOnly},
 	"golang.org/x/sync": {anywhere},
 	"golang.org/x/time": {anywhere},
+
+	"go.opentelemetry.io/otel":       {"internal/telemetry"},
+	"go.opentelemetry.io/proto/otlp": {"internal/telemetry/telemetrytest"},
+	"google.golang.org/protobuf":     {"internal/telemetry/telemetrytest"},
+	"google.golang.org/grpc":         {testsOnly},
 
 	"github.com/santhosh-tekuri/jsonschema/v6": {testsOnly},
 	"go.uber.org/goleak":                       {testsOnly},
