@@ -142,3 +142,18 @@ func processTable() []Setting {
 		duration("DRAIN_TIMEOUT", "45s", "how long running work may take to end at a shutdown", 0, time.Hour, func(s *Settings) *time.Duration { return &s.Process.DrainTimeout }),
 	}
 }
+
+// otlpEndpoint is the URL of a collector of traces.
+func otlpEndpoint(env, doc string, field func(*Settings) *string) Setting {
+	const allowed = "absolute http or https URL"
+	return Setting{
+		Env: env, DefaultText: "off", Doc: doc, Allowed: allowed,
+		set: func(s *Settings, v string) error {
+			if _, ok := absoluteURL(v, "http", "https"); !ok {
+				return errors.New(allowed)
+			}
+			*field(s) = v
+			return nil
+		},
+	}
+}
