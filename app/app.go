@@ -1,6 +1,6 @@
 // Package app puts the connector together and runs it: settings in, a process
-// out. The order is fixed and readable from top to bottom: logger, NATS, guards, finX,
-// secret store, publisher, custody, flow, lanes, serve; what is opened registers
+// out. The order is fixed and readable from top to bottom: logger, traces, NATS, guards,
+// finX, secret store, publisher, custody, flow, lanes, serve; what is opened registers
 // a named stop, and stops run last in, first out.
 package app
 
@@ -25,6 +25,7 @@ import (
 	"github.com/finx-connector/finx-connector/flow"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/natsconn"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 	"github.com/finx-connector/finx-connector/settings"
 	"github.com/finx-connector/finx-connector/vaultstore"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	// OnReady, if set, is called once with the address of the health server when
 	// the lanes have been started. Whether they can take work, /readyz says.
 	OnReady func(addr string)
+	// Getenv returns the variables that OpenTelemetry defines; os.Getenv when nil.
+	Getenv func(string) string
 }
 
 // stopEach bounds one step of the teardown, except the drain of the lanes,
@@ -77,13 +80,16 @@ type process struct {
 	control   *connectionkv.Control
 	guards    guards
 	kvMetrics *connectionkv.Metrics
+	tracer    *telemetry.Tracer // nil while tracing is off
+
+	custodyMetrics *custody.Metrics
 }
 
 // Run works until ctx ends, then drains: intake stops at once, running work
 // gets DRAIN_TIMEOUT, tokens that no store has yet are waited for. It returns
 // nil after a drain, and an error when the process could not be put together.
 func Run(ctx context.Context, o Options) error {
-	p := &process{Options: o, lost: make(chan struct{}), reg: prometheus.NewRegistry(), codec: Codec(o.Settings)}
+	p := &process{Options: o, holder: holder(), lost: make(chan struct{}), reg: prometheus.NewRegistry(), codec: Codec(o.Settings)}
 	p.stops.logger = o.Logger
 	p.health.reg = p.reg
 	p.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version))
@@ -97,6 +103,7 @@ func Run(ctx context.Context, o Options) error {
 		name string
 		fn   func(ctx context.Context) error
 	}{
+		{"traces", p.openTraces},
 		{"NATS", p.connect},
 		{"guards and finX", p.openGuards},
 		{"secret store", p.openSecrets},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/finx-connector/finx-connector/connection"
@@ -17,6 +18,7 @@ import (
 	"github.com/finx-connector/finx-connector/flow"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/guard"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 	"github.com/finx-connector/finx-connector/publisher"
 	"github.com/finx-connector/finx-connector/streams"
 )
@@ -106,7 +108,7 @@ func (p *process) openLanes(steps *flow.Flow) error {
 		Metrics: consumer.NewMetrics(p.reg, laneNames(lanes)...), RetryDelayMax: s.Handling.RetryDelayMax,
 		OutageAfter: s.Handling.OutageAfter, DrainTimeout: s.Process.DrainTimeout,
 		DeadLetterTimeout: deadLetterTimeout,
-		TimersStream:      names.Timers, ParkAfter: s.Handling.ParkAfter, Suspects: p.control,
+		TimersStream:      names.Timers, ParkAfter: s.Handling.ParkAfter, Suspects: p.control, Tracer: p.tracer,
 	})
 	if err != nil {
 		return err
@@ -167,6 +169,8 @@ func (p *process) publisher() (*publisher.Publisher, error) {
 func waitFor(l *connectionkv.Locker, wait time.Duration) custody.LockFunc {
 	return func(ctx context.Context, name string) (context.Context, func(), error) {
 		held, release, err := l.Lock(ctx, name)
+		what, _, _ := strings.Cut(name, ".") // the rest is whose
+		waited := telemetry.Waiting(ctx, "lock "+what)
 		if errors.Is(err, connection.ErrLeaseHeld) {
 			err = fault.Throttled("", time.Now().Add(wait), err)
 		}
