@@ -171,6 +171,8 @@ func waitFor(l *connectionkv.Locker, wait time.Duration) custody.LockFunc {
 		held, release, err := l.Lock(ctx, name)
 		what, _, _ := strings.Cut(name, ".") // the rest is whose
 		waited := telemetry.Waiting(ctx, "lock "+what)
+		held, release, err := l.Lock(ctx, name)
+		waited(err)
 		if errors.Is(err, connection.ErrLeaseHeld) {
 			err = fault.Throttled("", time.Now().Add(wait), err)
 		}
