@@ -168,7 +168,6 @@ func (p *process) publisher() (*publisher.Publisher, error) {
 // which counts as no attempt.
 func waitFor(l *connectionkv.Locker, wait time.Duration) custody.LockFunc {
 	return func(ctx context.Context, name string) (context.Context, func(), error) {
-		held, release, err := l.Lock(ctx, name)
 		what, _, _ := strings.Cut(name, ".") // the rest is whose
 		waited := telemetry.Waiting(ctx, "lock "+what)
 		held, release, err := l.Lock(ctx, name)
