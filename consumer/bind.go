@@ -45,6 +45,7 @@ func (l *lane) bind(ctx context.Context) (*binding, error) {
 		return nil, errAckPolicy
 	}
 	l.crowd.bound(cons, info)
+	l.backlog.note(cons, info)
 	b := &binding{consumer: cons, at: time.Now(), fetchWait: fetchWait, maxBatch: l.Slots}
 	b.heartbeat = heartbeatEvery(info.Config, l.AckWait)
 	if n := info.Config.MaxRequestBatch; n > 0 {

@@ -112,7 +112,7 @@ type Config struct {
 	// Tracer begins a span for each delivery that is handled; nil begins none.
 	Tracer *telemetry.Tracer
 
-	maxWait time.Duration // tests shorten it
+	maxWait, surveyEvery time.Duration // tests shorten them
 }
 
 func (c *Config) setDefaults() {
@@ -188,7 +188,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 	var intake sync.WaitGroup
 	for _, l := range c.lanes {
 		intake.Go(func() { l.run(ctx, work) })
+		intake.Go(func() { l.survey(ctx) })
 	}
+	intake.Go(func() { c.countLetters(ctx) })
 	intake.Wait()
 	c.drain(work, stop)
 	return c.flush(work)

@@ -98,6 +98,7 @@ type lane struct {
 	resumed  *notes        // of those that were parked and came due
 	queue    *queue        // where those wait for a slot
 	crowd    *crowd
+	backlog  backlog
 	status   *status
 	inFlight *inFlight
 	ended    chan struct{} // closed when the intake has ended

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ type Metrics struct {
 	handedOverTotal  *prometheus.CounterVec
 	attempts         *prometheus.HistogramVec
 	handling         *prometheus.HistogramVec
+	lettersStored    prometheus.Gauge
 	live             *liveCollector
 }
 
@@ -41,23 +43,29 @@ type Metrics struct {
 // panics when they are registered already.
 func NewMetrics(reg prometheus.Registerer, lanes ...string) *Metrics {
 	m := &Metrics{
-		receivedTotal:    counter("received_total", "Deliveries taken from the server.", "lane"),
+		receivedTotal:    counter("received_total", "Deliveries taken from the server by this process.", "lane"),
 		redeliveredTotal: counter("redelivered_total", "Deliveries of a message that was delivered before.", "lane"),
-		settledTotal:     counter("settled_total", "Deliveries answered, by outcome.", "lane", "outcome"),
+		settledTotal:     counter("settled_total", "Deliveries answered, by outcome: done; retry, wait_until or parked when they come back; dead_letter; dead_letter_not_stored when that could not be stored; busy and shutdown when they were not handled.", "lane", "outcome"),
 		deadLetters:      counter("dead_letters_total", "Dead letters stored, by class.", "lane", "class"),
-		heartbeats:       counter("heartbeats_total", "Signs of work in progress sent to the server.", "lane", "result"),
+		heartbeats:       counter("heartbeats_total", "Signs of work in progress sent to the server, every third of AckWait a delivery.", "lane", "result"),
 		ackFailures:      counter("ack_failures_total", "Answers that could not be given; the message comes back after AckWait.", "lane", "answer"),
-		panics:           counter("panics_total", "Handlers that panicked.", "lane"),
+		panics:           counter("panics_total", "Handlers that panicked; the delivery counts as failed.", "lane"),
 		parkedTotal:      counter("parked_total", "Deliveries that wait in the timers stream and not with their consumer.", "lane"),
 		handedOverTotal:  counter("handed_over_total", "Parked deliveries that came due and were handed to their lane.", "lane"),
 		attempts:         histogram("attempts", "Attempts a message took until it was acknowledged or given up.", []float64{1, 2, 3, 5, 8, 13, 21}),
-		handling:         histogram("handling_seconds", "Time from receipt to the handler's return.", []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}),
-		live:             newLiveCollector(),
+		handling:         histogram("handling_seconds", "Time from receipt to the handler's return, in seconds.", []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}),
+		lettersStored: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "dead_letters_stored",
+			Help: "Dead letters in their stream, of all lanes and replicas, as the server said a minute ago at most; the same on every replica, so take the max. NaN before it has answered.",
+		}),
+		live: newLiveCollector(),
 	}
+	m.lettersStored.Set(math.NaN())
 	reg.MustRegister(m.receivedTotal, m.redeliveredTotal, m.settledTotal, m.deadLetters, m.heartbeats,
-		m.ackFailures, m.panics, m.parkedTotal, m.handedOverTotal, m.attempts, m.handling, m.live)
+		m.ackFailures, m.panics, m.parkedTotal, m.handedOverTotal, m.attempts, m.handling, m.lettersStored, m.live)
 	for _, lane := range lanes {
 		m.prepare(lane)
+		m.live.prepare(lane)
 	}
 	return m
 }
@@ -149,6 +157,12 @@ func (m *Metrics) handedOver(lane string) {
 func (m *Metrics) panicked(lane string) {
 	if m != nil {
 		m.panics.WithLabelValues(lane).Inc()
+	}
+}
+
+func (m *Metrics) stored(letters uint64) {
+	if m != nil {
+		m.lettersStored.Set(float64(letters))
 	}
 }
 

@@ -42,6 +42,12 @@ func Last(ctx context.Context, js jetstream.JetStream, stream, subject string) (
 	return get(ctx, js, stream, map[string]string{"last_by_subj": subject})
 }
 
+// Next returns the first message from a sequence on whose subject matches; the
+// subject may have wildcards. Errors: as At.
+func Next(ctx context.Context, js jetstream.JetStream, stream, subject string, from uint64) (Message, error) {
+	return get(ctx, js, stream, map[string]any{"seq": from, "next_by_subj": subject})
+}
+
 // Subject returns that of a request to the JetStream API, such as
 // STREAM.INFO.FINX_EVENTS, under the prefix or domain of the caller's handle.
 func Subject(js jetstream.JetStream, request string) string {

@@ -32,6 +32,15 @@ func TestMessagesAreReadAsStored(t *testing.T) {
 	if m, err = streamread.Last(t.Context(), js, "S", "s.a"); err != nil || string(m.Data) != "two" || m.Header != nil {
 		t.Errorf("%+v, %v", m, err)
 	}
+	if m, err = streamread.Next(t.Context(), js, "S", "s.*", 2); err != nil || string(m.Data) != "two" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err = streamread.Next(t.Context(), js, "S", "s.b", 1); err != nil || string(m.Data) != "three" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if _, err = streamread.Next(t.Context(), js, "S", "s.a", 3); !errors.Is(err, streamread.ErrNotFound) {
+		t.Errorf("a subject that is there only before: %v", err)
+	}
 	if _, err = streamread.At(t.Context(), js, "S", 9); !errors.Is(err, streamread.ErrNotFound) {
 		t.Errorf("a sequence that is not there: %v", err)
 	}
