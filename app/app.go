@@ -251,6 +251,8 @@ func (p *process) listen(ctx context.Context) error {
 		return err
 	}
 	p.stops.push("health server", stop)
+	p.reg.MustRegister(newReadyCollector(&p.health))
+	p.runBeside(ctx, "readiness", p.health.watch)
 	if p.OnReady != nil {
 		p.OnReady(addr)
 	}

@@ -21,11 +21,12 @@ func (p *process) openCustody(ctx context.Context, tokens custody.TokenEndpoint,
 		return err
 	}
 	s := p.Settings
+	p.custodyMetrics = custody.NewMetrics(p.reg)
 	p.keeper, err = custody.New(custody.Config{
 		Secrets: p.secrets, Tokens: tokens, Lock: waitFor(locker, time.Second), Holder: locker.Owner,
 		CallLimit: s.FinX.Timeouts.Token, RefreshSkew: s.FinX.RefreshSkew, ClockSkew: s.Handling.ClockSkew,
 		Replay: custody.ReplayPolicy(s.FinX.TokenReplay), Escrow: escrow,
-		Logger: p.Logger, Metrics: custody.NewMetrics(p.reg),
+		Logger: p.Logger, Metrics: p.custodyMetrics,
 	})
 	if err != nil {
 		return err
@@ -80,24 +81,20 @@ func splitSecret(list secret.Text) []secret.Text {
 
 // watchUnstored makes tokens that Vault does not have yet an alarm.
 func (p *process) watchUnstored(escrow bool) {
+	gauge := func(name, help string, read func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "finx_connector_custody_" + name, Help: help}, read)
+	}
 	p.reg.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "finx_connector_custody_unstored",
-			Help: "Connections whose newest tokens this process holds, because Vault does not take them.",
-		}, func() float64 { return float64(p.keeper.Unstored().Answers) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "finx_connector_custody_exposed",
-			Help: "Token calls that would lose something if this process ended now: under way, or neither in Vault nor in escrow.",
-		}, func() float64 { return float64(p.keeper.Exposed()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "finx_connector_custody_escrow_ready",
-			Help: "1 while answers can be sealed for escrow, 0 without a key or without an escrow.",
-		}, func() float64 {
-			if escrow && p.keeper.EscrowReady() {
-				return 1
-			}
-			return 0
-		}),
+		gauge("unstored", "Connections whose newest tokens this process holds, because Vault does not take them.",
+			func() float64 { return float64(p.keeper.Unstored().Answers) }),
+		gauge("unstored_memory_only", "Those of them that are in the memory of this process and nowhere else: neither in escrow nor in ESCROW_DIR.",
+			func() float64 { u := p.keeper.Unstored(); return float64(u.Answers - u.Escrow - u.Spool) }),
+		gauge("unstored_oldest_seconds", "For how long the oldest of them has been waiting; 0 when there is none.",
+			func() float64 { return p.keeper.Unstored().Oldest.Seconds() }),
+		gauge("exposed", "Token calls that would lose something if this process ended now: under way, or neither in Vault nor in escrow.",
+			func() float64 { return float64(p.keeper.Exposed()) }),
+		gauge("escrow_ready", "1 while answers can be sealed for escrow, 0 without a key or without an escrow.",
+			func() float64 { return oneIf(escrow && p.keeper.EscrowReady()) }),
 	)
 	p.health.checks = append(p.health.checks, check{"custody", func(context.Context) error { return inHand(p.keeper.Unstored()) }})
 }

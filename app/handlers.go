@@ -58,12 +58,13 @@ func (p *process) joinHandlers(ctx context.Context) error {
 		Lock: waitFor(locker, p.leaseTTL()/2), Redirects: redirects,
 		CodeLifetime: p.Settings.FinX.CodeLifetime, SyncInterval: p.Settings.Fetch.Interval,
 		Overlap: p.Settings.Fetch.Overlap, SinceType: p.Settings.Fetch.SinceType,
-		PageSize: p.Settings.Fetch.PageSize, Logger: p.Logger,
+		PageSize: p.Settings.Fetch.PageSize, Logger: p.Logger, Metrics: flow.NewMetrics(p.reg),
 		Background: &flow.Background{
 			Keeping: p.keeper, Timers: pub, Catalogue: records, Inventory: p.secrets,
 			Lifetime: p.Settings.FinX.RefreshLifetime, Lead: p.Settings.FinX.KeepAliveLead,
 			Notice: p.Settings.FinX.ExpiringNotice, Rate: p.Settings.FinX.KeepAliveRate,
 			SweepRate: float64(p.Settings.Process.SweepRate), Replicas: p.control.Replicas,
+			OpenMarks: p.custodyMetrics.OpenMarks,
 		},
 	})
 	if err != nil {

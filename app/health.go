@@ -28,6 +28,8 @@ type health struct {
 
 	mu       sync.Mutex
 	draining bool
+	last     readiness // that was found out
+	lastAt   time.Time
 }
 
 // checkTimeout bounds one dependency check of one /readyz request.
@@ -75,6 +77,9 @@ func (h *health) read(ctx context.Context) readiness {
 	for _, d := range out.Dependencies {
 		out.Ready = out.Ready && d.Ready
 	}
+	h.mu.Lock()
+	h.last, h.lastAt = out, time.Now()
+	h.mu.Unlock()
 	return out
 }
 

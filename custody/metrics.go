@@ -14,6 +14,7 @@ type Metrics struct {
 	copies    prometheus.Counter
 	homes     *prometheus.CounterVec
 	waiting   prometheus.Gauge
+	marks     prometheus.Gauge
 }
 
 // NewMetrics registers the metrics of this package.
@@ -21,7 +22,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "finx_connector_custody_spends_total",
-			Help: "Codes and refresh tokens spent, by outcome.",
+			Help: "Codes and refresh tokens spent, by outcome: stored, rejected by finX, or unknown, which is a lost token. kind=refresh, outcome=stored are the rotations.",
 		}, []string{"kind", "outcome"}),
 		replays: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "finx_connector_custody_ambiguous_total",
@@ -41,7 +42,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"outcome"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "finx_connector_custody_escrow_waiting",
-			Help: "Answers in escrow at the last look.",
+			Help: "Answers in escrow at the last look, which is a minute ago at most; all replicas look at the same bucket, so take the max.",
+		}),
+		marks: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "finx_connector_custody_open_marks",
+			Help: "Connections whose secret says that a token call was begun and not ended, or whose secret could not be read, as the sweep knows: written for each one it looks at, every 4 hours and at the start, by one replica at a time; take the max.",
 		}),
 	}
 	for _, outcome := range []string{"stored", "stale"} {
@@ -53,7 +58,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			m.outcomes.WithLabelValues(kind, outcome)
 		}
 	}
-	reg.MustRegister(m.outcomes, m.replays, m.storeWait, m.copies, m.homes, m.waiting)
+	reg.MustRegister(m.outcomes, m.replays, m.storeWait, m.copies, m.homes, m.waiting, m.marks)
 	return m
 }
 
@@ -96,4 +101,11 @@ func (m *Metrics) home(h Homecoming) {
 	m.homes.WithLabelValues("stored").Add(float64(h.Stored))
 	m.homes.WithLabelValues("stale").Add(float64(h.Stale))
 	m.waiting.Set(float64(h.Waiting))
+}
+
+// OpenMarks writes down how many token calls a sweep knows to be open.
+func (m *Metrics) OpenMarks(n int) {
+	if m != nil {
+		m.marks.Set(float64(n))
+	}
 }

@@ -1,6 +1,7 @@
 package finx
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight *prometheus.GaugeVec
 	retries  *prometheus.CounterVec
+	refused  prometheus.Gauge
 }
 
 // NewMetrics registers the metrics with reg, with every label value present from
@@ -38,7 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "finx_connector_finx_call_duration_seconds",
-			Help:    "Duration of one attempt at finX, from dialling to the last byte, by call and verdict.",
+			Help:    "Duration of one attempt at finX in seconds, from dialling to the last byte, by call and verdict: done; retry; wait_until when finX throttles; give_up when it refuses.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"call", "verdict"}),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -49,8 +51,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "finx_connector_finx_retries_total",
 			Help: "Attempts repeated inside the client, within its retry budget.",
 		}, []string{"call"}),
+		refused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "finx_connector_finx_client_refused",
+			Help: "1 when finX refused FINX_CLIENT_ID and its secret at the last call that this process made with them; 0 when it accepted them, or before the first. Take the max.",
+		}),
 	}
-	reg.MustRegister(m.duration, m.inFlight, m.retries)
+	reg.MustRegister(m.duration, m.inFlight, m.retries, m.refused)
 	for _, call := range callNames() {
 		m.inFlight.WithLabelValues(call)
 		m.retries.WithLabelValues(call)
@@ -70,6 +76,12 @@ func (m *Metrics) begin(call string) (done func(error)) {
 	gauge.Inc()
 	return func(err error) {
 		gauge.Dec()
+		switch {
+		case errors.Is(err, ErrClientCredentials):
+			m.refused.Set(1)
+		case err == nil && call != callAccounts && call != callTransactions: // those show an access token
+			m.refused.Set(0)
+		}
 		m.duration.WithLabelValues(call, fault.Of(err).String()).Observe(time.Since(start).Seconds())
 	}
 }

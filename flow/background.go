@@ -65,6 +65,10 @@ type Background struct {
 	// SweepRate is how many secrets a second the sweep for open journal marks
 	// reads; 0 sweeps never.
 	SweepRate float64
+	// OpenMarks, if set, is told by the sweep how many connections have a token call
+	// that was begun and not ended, as far as it knows, those that it could not look
+	// at included.
+	OpenMarks func(n int)
 }
 
 func (b *Background) check() error {

@@ -48,7 +48,12 @@ func (f *Flow) catchUpAll(held context.Context) error {
 			err = nil
 		}
 		run := &catchUp{Flow: f, slots: make(chan struct{}, catchUpWidth)}
-		if runErr := run.all(held, list); runErr != nil || err != nil || !more {
+		runErr := run.all(held, list)
+		if runErr == nil && err == nil && !more {
+			f.Metrics.finished(dutyWalk)
+			return nil
+		}
+		if runErr != nil || err != nil {
 			return errors.Join(runErr, err)
 		}
 	}
@@ -64,6 +69,7 @@ type overdueConnection struct {
 // there are more than limit. An error may come with a usable list.
 func (f *Flow) overdue(ctx context.Context, limit int) (list []overdueConnection, more bool, err error) {
 	b, now := f.Background, time.Now()
+	all := newCensus(now, b.Lifetime)
 	cut := func() {
 		slices.SortFunc(list, func(a, c overdueConnection) int { return a.urgency.Compare(c.urgency) })
 		if len(list) > limit {
@@ -71,6 +77,7 @@ func (f *Flow) overdue(ctx context.Context, limit int) (list []overdueConnection
 		}
 	}
 	err = b.Catalogue.List(ctx, func(rec connection.Record) error {
+		all.count(rec)
 		if rec.State != connection.Established || rec.KeepAliveAt.After(now) {
 			return nil
 		}
@@ -81,6 +88,9 @@ func (f *Flow) overdue(ctx context.Context, limit int) (list []overdueConnection
 		return nil
 	})
 	cut()
+	if err == nil || (ctx.Err() == nil && fault.DependencyOf(err) == "") { // unreadable records are in no count
+		f.Metrics.counted(all)
+	}
 	if err != nil {
 		return list, more, fmt.Errorf("flow: looking for overdue connections: %w", err)
 	}

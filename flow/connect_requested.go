@@ -155,6 +155,7 @@ func (f *Flow) failConnection(ctx context.Context, cause events.Cause, rec conne
 	if err := f.Bus.Publish(ctx, o); err != nil {
 		return fmt.Errorf("flow: announcing the failure: %w", err)
 	}
+	f.Metrics.connectionFailed(why.reason)
 	crashpoint.Reached(crashpoint.CallbackFailed)
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		if why.code != "" && !why.open {

@@ -20,6 +20,7 @@ type fetch struct {
 	rec   connection.Record
 	grant custody.Grant
 	slack time.Duration // see use
+	bytes int64         // of the transactions read
 }
 
 // fetched is what a whole fetch leaves to say.
@@ -27,6 +28,7 @@ type fetched struct {
 	accounts          []events.AccountFetched
 	marks             map[string]connection.AccountMark
 	transactions      int
+	bytes             int64
 	eventIDs          []string
 	refreshObtainedAt time.Time
 }
@@ -56,7 +58,7 @@ func (j *fetch) run(ctx context.Context) (fetched, error) {
 		return fetched{}, err
 	}
 	out.eventIDs = parts.Close()
-	out.refreshObtainedAt = j.grant.RefreshObtainedAt
+	out.refreshObtainedAt, out.bytes = j.grant.RefreshObtainedAt, j.bytes
 	return out, nil
 }
 

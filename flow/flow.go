@@ -117,6 +117,7 @@ type Config struct {
 	// PageSize is the number of transactions asked for at once.
 	PageSize int
 	Logger   *slog.Logger
+	Metrics  *Metrics // nil counts nothing
 	// Background is what is done without an event: keep-alive, catch-up, sweep.
 	// nil does none of it.
 	Background *Background
@@ -136,6 +137,8 @@ type Flow struct {
 	surveyed atomic.Bool
 	began    time.Time
 	sweepPos sweepPos
+	// leftOpen is how many token calls the last sweep that ended left open.
+	leftOpen atomic.Int64
 }
 
 // New returns the handlers.

@@ -153,6 +153,7 @@ func (f *Flow) rotate(ctx context.Context, cause events.Cause, rec connection.Re
 	b := f.Background
 	since := time.Now().Add(b.early(rec.ID) - b.interval(rec.ID))
 	grant, failed := b.Keeping.Rotate(ctx, rec.ID, since)
+	f.Metrics.rotated(failed)
 	if failed == nil {
 		return nil, f.keptAlive(ctx, cause, rec, rev, grant)
 	}
@@ -210,6 +211,7 @@ func (f *Flow) keepTrying(ctx context.Context, rec connection.Record, rev uint64
 // first. The record goes on saying that this one is overdue, so that CatchUp
 // finds it.
 func (f *Flow) standBack(ctx context.Context, rec connection.Record) error {
+	f.Metrics.kept(keptCrowded)
 	return f.setKeepAlive(ctx, rec.ID, f.Background.again(rec, time.Now(), nil))
 }
 

@@ -37,6 +37,7 @@ func (f *Flow) KeepAliveDue(ctx context.Context, e events.Envelope, in events.Ke
 	if b == nil {
 		return nil
 	}
+	f.Metrics.due(timerKeepAlive, e.Time)
 	rec, rev, err := f.Records.Get(ctx, in.ConnectionID)
 	if errors.Is(err, connection.ErrNotFound) {
 		return nil // a timer outlived its connection
@@ -68,6 +69,7 @@ func (f *Flow) KeepAliveDue(ctx context.Context, e events.Envelope, in events.Ke
 // restartKeepAlive sets the timer of a connection whose token was rotated by
 // somebody else, usually a fetch.
 func (f *Flow) restartKeepAlive(ctx context.Context, rec connection.Record, rev uint64) error {
+	f.Metrics.kept(keptUnneeded)
 	at := f.firstKeepAlive(rec)
 	if err := f.setKeepAlive(ctx, rec.ID, at); err != nil {
 		return err

@@ -133,6 +133,9 @@ func (t *transfer) next(ctx context.Context, c *cursor) (p page, err error) {
 		}
 		c.before = sum
 	}
+	for _, item := range items {
+		t.bytes += int64(len(item))
+	}
 	p = page{history: c.history, items: items, buf: buf, first: c.offset == 0, last: t.isLast(n, c.size, c.longest)}
 	c.offset, c.longest = c.offset+n, max(c.longest, n)
 	return p, nil
@@ -165,6 +168,7 @@ func (t *transfer) publish(ctx context.Context, p page) {
 	defer func() {
 		if v := recover(); v != nil {
 			// What it panicked with may quote a transaction; its type does not.
+			t.Metrics.panicked()
 			t.Logger.ErrorContext(ctx, "panic in a fetch", "connection_id", t.rec.ID, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 			t.fail(fmt.Errorf("flow: publishing the transactions: panic of type %T", v))
 		}

@@ -61,6 +61,7 @@ func (f *Flow) endAccess(ctx context.Context, e ending) error {
 	if err := f.Bus.Publish(ctx, o); err != nil {
 		return fmt.Errorf("flow: announcing the lost access: %w", err)
 	}
+	f.Metrics.accessEnded(e.reason)
 	crashpoint.Reached(crashpoint.ReauthAnnounced)
 	if e.fetch != nil {
 		if err := f.announceFailure(ctx, e.cause, rec, e.fetch.failed("reauthorization_required", e.err)); err != nil {

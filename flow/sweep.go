@@ -62,6 +62,9 @@ func (f *Flow) sweepAll(held context.Context) error {
 		return err
 	}
 	f.sweepPos.set(connectionID{})
+	f.leftOpen.Store(int64(s.left))
+	s.tell()
+	f.Metrics.finished(dutySweep)
 	return nil
 }
 
@@ -70,7 +73,16 @@ type sweep struct {
 	*Flow
 	every time.Duration
 	later []postponed
+	left  int // to the next sweep
 	signs int // failures of finX or Vault in a row
+}
+
+// tell says how many token calls are open as far as is known. What the sweep before
+// left counts until this one has ended: it may not have come by there yet.
+func (s *sweep) tell() {
+	if s.Background.OpenMarks != nil {
+		s.Background.OpenMarks(max(len(s.later)+s.left, int(s.leftOpen.Load())))
+	}
 }
 
 // postponed is a connection to be looked at again.
@@ -87,6 +99,7 @@ func (s *sweep) one(ctx context.Context, id string, try int) error {
 		return err
 	}
 	err := s.resolve(ctx, id)
+	defer s.tell()
 	if ctx.Err() != nil {
 		return fmt.Errorf("flow: sweeping: %w", context.Cause(ctx))
 	}
@@ -95,6 +108,7 @@ func (s *sweep) one(ctx context.Context, id string, try int) error {
 		return nil
 	}
 	if fault.Of(err) == fault.GiveUp || try == sweepTries {
+		s.left++
 		s.Logger.ErrorContext(ctx, "open token call left to the next sweep", "connection_id", id, "error", err)
 		return nil
 	}

@@ -42,6 +42,7 @@ func (f *Flow) SyncRequested(ctx context.Context, e events.Envelope, in events.S
 	if err == nil {
 		err = f.completeFetch(held, job, rev, completed)
 	}
+	f.Metrics.fetched(job.rec.Fetch.Trigger, err)
 	if err != nil {
 		return f.fetchFailed(held, job, rev, err)
 	}
@@ -129,6 +130,7 @@ func (f *Flow) completeFetch(ctx context.Context, job *fetch, rev uint64, done f
 	if err != nil {
 		return fmt.Errorf("flow: announcing the fetch: %w", err)
 	}
+	f.Metrics.completed(open.Trigger, open.StartedAt, finished, done)
 	return f.edit(ctx, job.rec, rev, func(r connection.Record) (connection.Record, error) {
 		if r.Fetch == nil || r.Fetch.ID != open.ID {
 			r.Fetch = open // given up by somebody who thought us dead; the work is done all the same
@@ -193,6 +195,7 @@ func (f *Flow) SyncGivenUp(ctx context.Context, e events.Envelope, in events.Syn
 	if err != nil {
 		return err
 	}
+	f.Metrics.givenUp(trigger(in))
 	return f.edit(ctx, rec, rev, func(r connection.Record) (connection.Record, error) {
 		if r.Fetch != nil && r.Fetch.ID == fetchID {
 			r.Fetch = nil

@@ -10,6 +10,7 @@ import (
 // TimerDue turns a timer that has come due into the request for a fetch, under
 // the same id: there is one path that fetches.
 func (f *Flow) TimerDue(ctx context.Context, e events.Envelope, in events.SyncRequested) error {
+	f.Metrics.due(timerFetch, e.Time)
 	cause := e.Cause()
 	cause.ID = e.CausationID
 	if err := f.Bus.RequestSync(ctx, e.ID, e.Time, cause, in); err != nil {

@@ -32,20 +32,20 @@ func (f *Flow) Upkeep(ctx context.Context) {
 	}
 	var all sync.WaitGroup
 	for _, duty := range []struct {
-		name string
-		do   func(context.Context) (time.Duration, error)
+		name, label string
+		do          func(context.Context) (time.Duration, error)
 	}{
-		{"bringing answers home", f.bringHome},
-		{"sweep", func(ctx context.Context) (time.Duration, error) { return sweepEvery, f.Sweep(ctx) }},
-		{"catch-up", func(ctx context.Context) (time.Duration, error) { return walkEvery, f.CatchUp(ctx) }},
+		{"bringing answers home", dutyHome, f.bringHome},
+		{"sweep", dutySweep, func(ctx context.Context) (time.Duration, error) { return sweepEvery, f.Sweep(ctx) }},
+		{"catch-up", dutyWalk, func(ctx context.Context) (time.Duration, error) { return walkEvery, f.CatchUp(ctx) }},
 	} {
-		all.Go(func() { f.again(ctx, duty.name, duty.do) })
+		all.Go(func() { f.again(ctx, duty.name, duty.label, duty.do) })
 	}
 	all.Wait()
 }
 
 // again does a duty until ctx ends. do says when to do it next.
-func (f *Flow) again(ctx context.Context, name string, do func(context.Context) (time.Duration, error)) {
+func (f *Flow) again(ctx context.Context, name, label string, do func(context.Context) (time.Duration, error)) {
 	for ctx.Err() == nil {
 		wait, err := f.safely(ctx, name, do)
 		if ctx.Err() != nil {
@@ -56,6 +56,7 @@ func (f *Flow) again(ctx context.Context, name string, do func(context.Context) 
 			if until, ok := fault.Until(err); ok {
 				wait = max(wait, time.Until(until))
 			}
+			f.Metrics.interrupted(label)
 			f.Logger.WarnContext(ctx, "upkeep interrupted", "duty", name, "again_in", wait.String(), "error", err)
 		}
 		if pause(ctx, wait) != nil {
@@ -70,6 +71,7 @@ func (f *Flow) safely(ctx context.Context, name string, do func(context.Context)
 	defer func() {
 		if p := recover(); p != nil {
 			// What it panicked with may quote a secret; its type does not.
+			f.Metrics.panicked()
 			f.Logger.ErrorContext(ctx, "panic in upkeep", "duty", name, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			err = errors.New("flow: panic in upkeep")
 		}
@@ -79,10 +81,14 @@ func (f *Flow) safely(ctx context.Context, name string, do func(context.Context)
 
 func (f *Flow) bringHome(ctx context.Context) (time.Duration, error) {
 	home, err := f.Background.Keeping.BringHome(ctx)
+	if err == nil {
+		f.Metrics.finished(dutyHome)
+	}
 	if home.Stored > 0 || home.Stale > 0 {
 		f.Logger.InfoContext(ctx, "answers brought home from escrow", "stored", home.Stored, "stale", home.Stale, "waiting", home.Waiting)
 	}
 	if err != nil {
+		f.Metrics.interrupted(dutyHome)
 		// Most likely Vault is still away: that is looked at sooner than other errors.
 		f.Logger.WarnContext(ctx, "answers not brought home yet", "waiting", home.Waiting, "error", err)
 		return homeSoon, nil

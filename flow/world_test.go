@@ -70,7 +70,7 @@ func newWorld(t *testing.T, o finxtest.Options, change ...func(*world)) *world {
 	w.bus = &memoryBus{world: w}
 	bank, err := finx.New(finx.Config{
 		BaseURL: "http://finx.test", ClientID: "sandbox", ClientSecret: secret.New("sandbox-secret"),
-		RetryBudget: -1, Transport: w.wire,
+		RetryBudget: -1, Transport: w.wire, AllowHTTP: true,
 	})
 	w.must(err)
 	lock, logger := &locks{}, slog.New(slog.DiscardHandler)
