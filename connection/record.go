@@ -37,6 +37,7 @@ type Record struct {
 	Scope             string    `json:"scope,omitempty"`
 	EstablishedAt     time.Time `json:"established_at,omitzero"`
 	RefreshObtainedAt time.Time `json:"refresh_obtained_at,omitzero"` // the 90 days of the refresh grant count from here
+	ConsentedAt       time.Time `json:"consented_at,omitzero"`        // when the user last came back from the bank with a yes, see Consented
 	EstablishedBy     string    `json:"established_by,omitempty"`     // SHA-256 of the code whose tokens are in custody, or the mark of a renewal without one
 	SettledBy         []string  `json:"settled_by,omitempty"`         // the same for every callback whose end is known, newest first
 	RenewalState      string    `json:"renewal_state,omitempty"`      // the state parameter of the renewal link that is out
@@ -123,6 +124,25 @@ func (r Record) endWith(to State, p Problem) (Record, error) {
 	}
 	next.LastError = &p
 	return next, nil
+}
+
+// Consent returns r with the user's consent at the bank given at that time, unless
+// a later one is known.
+func (r Record) Consent(at time.Time) Record {
+	if at.After(r.ConsentedAt) {
+		r.ConsentedAt = at.UTC()
+	}
+	return r
+}
+
+// Consented returns when the user last gave the bank's consent. A record of before
+// version 0.5 does not know; there it is when the connection was established, which
+// every renewal moves as well. Zero when there was none yet.
+func (r Record) Consented() time.Time {
+	if r.ConsentedAt.IsZero() {
+		return r.EstablishedAt
+	}
+	return r.ConsentedAt
 }
 
 // MarkSettled returns r with the code of that hash as one whose end is known:

@@ -153,7 +153,7 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 		if r, err = r.Move(connection.CallbackReceived, now, "the user approved"); err != nil {
 			return r, err
 		}
-		r = r.MarkSettled(in.Code.SHA256())
+		r = r.MarkSettled(in.Code.SHA256()).Consent(saidYes(e, now))
 		r.EstablishedBy, r.RenewalState = in.Code.SHA256(), ""
 		r.Scope, r.EstablishedAt, r.RefreshObtainedAt = grant.Scope, grant.RefreshObtainedAt, grant.RefreshObtainedAt
 		r.KeepAliveAt = f.firstKeepAlive(r)
@@ -166,6 +166,15 @@ func (f *Flow) establish(ctx context.Context, e events.Envelope, in events.Callb
 	crashpoint.Reached(crashpoint.CallbackMoved)
 	rec.LastFetch = nil // whatever was fetched before has nothing to do with these tokens
 	return f.setGoing(ctx, e, in.Code.SHA256(), rec)
+}
+
+// saidYes is when the user gave the consent that a callback tells of: a little before
+// the callback was sent. A clock ahead of ours does not make it a later one.
+func saidYes(e events.Envelope, now time.Time) time.Time {
+	if e.Time.IsZero() || e.Time.After(now) {
+		return now
+	}
+	return e.Time
 }
 
 // setGoing starts what an established connection lives by: the timer that keeps

@@ -97,7 +97,7 @@ func (f *Flow) reestablish(ctx context.Context, e events.Envelope, state string,
 		if err != nil {
 			return r, err
 		}
-		r = r.MarkSettled(mark)
+		r = r.MarkSettled(mark).Consent(saidYes(e, now))
 		r.EstablishedBy, r.RenewalState = mark, ""
 		r.Scope, r.EstablishedAt, r.RefreshObtainedAt = grant.Scope, now, grant.RefreshObtainedAt
 		r.KeepAliveAt = f.firstKeepAlive(r)

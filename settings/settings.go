@@ -97,6 +97,7 @@ type FinX struct {
 	CodeLifetime    time.Duration
 	RefreshSkew     time.Duration
 	RefreshLifetime time.Duration
+	ConsentLifetime time.Duration
 
 	KeepAliveLead  time.Duration // below RefreshLifetime
 	KeepAliveRate  float64       // rotations a second, of all replicas together

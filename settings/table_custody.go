@@ -19,6 +19,8 @@ func custodyTable() []Setting {
 		rate("FINX_KEEPALIVE_RATE", "5", "rotations a second that this may take, of all processes together", 0.001, 1000, func(s *Settings) *float64 { return &s.FinX.KeepAliveRate }),
 		duration("FINX_EXPIRING_NOTICE", "168h", "a refresh token that could not be rotated and has less than this left raises `connection.expiring`; shorter than `FINX_KEEPALIVE_LEAD`",
 			time.Millisecond, 20000*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.ExpiringNotice }),
+		duration("CONSENT_LIFETIME", "4320h", "how long a bank's consent lives as a rule; only `finx-connector connections` reckons with it, as an estimate",
+			time.Hour, 20000*time.Hour, func(s *Settings) *time.Duration { return &s.FinX.ConsentLifetime }),
 		oneOf("FINX_TOKEN_REPLAY", ReplayAlways, "whether a token call that got no answer is sent once more with the same code or token; `never` only if finX punishes that",
 			func(s *Settings) *string { return &s.FinX.TokenReplay }, ReplayAlways, ReplayNever),
 		duration("CLOCK_SKEW", "5s", "how far apart the clocks of the processes may be", time.Millisecond, 10*time.Minute, func(s *Settings) *time.Duration { return &s.Handling.ClockSkew }),

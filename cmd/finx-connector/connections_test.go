@@ -52,14 +52,15 @@ func (r *rig) store(t *testing.T, records ...connection.Record) *connectionkv.St
 
 func TestConnectionsAreListed(t *testing.T) {
 	r := applied(t)
-	r.run(t, "connections", "list").done(t).prints(t, "CONNECTION  USER")
+	r.run(t, "connections", "list").done(t).prints(t, "CONNECTION  USER", "0 connections")
 	if got := decodeJSON[[]connectionView](t, r.run(t, "connections", "list", "-o", "json").done(t)); got == nil || len(got) != 0 {
 		t.Errorf("%v", got)
 	}
 	day := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r.store(t, aConnection(t, "id-old", "anna", day), aConnection(t, "id-new", "anna", day.Add(time.Hour)), connection.New("id-mid", "bert", day.Add(time.Minute)))
 	out := r.run(t, "connections", "list").done(t).
-		prints(t, "established", "2026-01-02T03:04:06Z", "2026-01-02T09:04:05Z", `rejected: finx: listing accounts: \x1b[31m403`).hides(t, "canary")
+		prints(t, "established", `rejected: finx: listing`, "3 connections: 1 requested, 2 established").hides(t, "canary", "\x1b")
+	r.run(t, "connections", "list", "--wide").done(t).prints(t, `rejected: finx: listing accounts: \x1b[31m403`)
 	if !(strings.Index(out.stdout, "id-new") < strings.Index(out.stdout, "id-mid") && strings.Index(out.stdout, "id-mid") < strings.Index(out.stdout, "id-old")) {
 		t.Errorf("order:\n%s", out.stdout)
 	}

@@ -16,7 +16,7 @@ import (
 var arrows = map[string][]string{
 	"cmd/finx-connector": {
 		"app", "settings", "streams", "replay", "dlq", "events", "consumer", "publisher", "connection", "connection/connectionkv",
-		"finx", "vaultstore", "internal/fault", "internal/natsconn", "internal/secret", "internal/telemetry",
+		"finx", "vaultstore", "internal/fault", "internal/natsconn", "internal/secret", "internal/streamread", "internal/telemetry",
 	},
 	"cmd/finx-local": {
 		"app", "settings", "streams", "events", "connection", "connection/connectionkv", "finx/finxtest", "vaultstore",
