@@ -63,6 +63,7 @@ type StreamHealth struct {
 	Kind       Kind
 	Name       string
 	Replicas   int
+	Cluster    string // "" on a single server
 	Peers      Peers
 	Messages   uint64
 	Bytes      uint64
@@ -146,6 +147,9 @@ func streamHealth(kind Kind, name string, info *jetstream.StreamInfo) StreamHeal
 		Kind: kind, Name: name, Replicas: info.Config.Replicas, Peers: peersOf(info.Cluster),
 		Messages: info.State.Msgs, Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes, MaxAge: info.Config.MaxAge,
 		Duplicates: info.Config.Duplicates, At: info.TimeStamp, Heard: time.Now(),
+	}
+	if info.Cluster != nil {
+		h.Cluster = info.Cluster.Name
 	}
 	if info.State.Lost != nil {
 		h.Lost = len(info.State.Lost.Msgs)
@@ -244,8 +248,12 @@ func (t Topology) ServeSubjects() []string {
 	return slices.Compact(all)
 }
 
-// TraceSubject returns a question that the broker answers to whoever may see the
-// topology, for natsconn.Rights.
-func (t Topology) TraceSubject() string {
-	return "$JS.API.STREAM.INFO." + t.names.Events
+// TraceSubjects returns questions that the broker answers to whoever may see the
+// topology or a part of it, for natsconn.Rights.
+func (t Topology) TraceSubjects() []string {
+	all := []string{"$JS.API.STREAM.INFO." + t.names.Events}
+	for _, c := range t.consumers {
+		all = append(all, "$JS.API.CONSUMER.INFO."+c.stream+"."+c.want.Durable)
+	}
+	return append(all, "$JS.API.INFO")
 }

@@ -59,7 +59,7 @@ func (s *Store) inspect(ctx context.Context) error {
 		return err
 	}
 	if !found || mount.Type != "kv" || mount.Options["version"] != "2" {
-		return fault.Transient(fault.Vault, fmt.Errorf("no KV v2 engine: type %q, version %q", mount.Type, mount.Options["version"]))
+		return fault.Transient(fault.Vault, fmt.Errorf("%w: type %q, version %q", ErrNoKV2, mount.Type, mount.Options["version"]))
 	}
 	var config struct {
 		MaxVersions int `json:"max_versions"`

@@ -19,6 +19,13 @@ import (
 type health struct {
 	Version    string `json:"version"`
 	Enterprise *bool  `json:"enterprise"` // Vault since 1.16; nil elsewhere
+
+	Initialized        *bool  `json:"initialized"` // nil: the answer is not Vault's
+	Sealed             bool   `json:"sealed"`
+	Standby            bool   `json:"standby"`
+	PerformanceStandby bool   `json:"performance_standby"`
+	Time               int64  `json:"server_time_utc"` // Unix seconds
+	Cluster            string `json:"cluster_name"`
 }
 
 // checkNamespace fails on a server that would ignore the namespace header and

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(theVault.Run(m))
 }
 
 // process is the program as a process of its own.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -23,6 +24,7 @@ type system struct {
 	environ        []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	now            func() time.Time // this machine's clock; nil: time.Now
 }
 
 // program is one run of one command.
@@ -80,7 +82,7 @@ settings list" shows them all. Exit codes: 0 done, 1 failed, 2 wrong usage.`,
   finx-connector emit connect --user-id me --redirect-uri https://app.example/callback`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-	}, p.serveCommand(), p.streamsCommand(), p.emitCommand(), p.connectionsCommand(), p.dlqCommand(), p.healthCommand(), p.settingsCommand(), p.versionCommand())
+	}, p.serveCommand(), p.streamsCommand(), p.emitCommand(), p.connectionsCommand(), p.dlqCommand(), p.doctorCommand(), p.healthCommand(), p.settingsCommand(), p.versionCommand())
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "YAML `file` with settings; the environment wins over it")
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)

@@ -15,7 +15,7 @@ import (
 // app joins them.
 var arrows = map[string][]string{
 	"cmd/finx-connector": {
-		"app", "settings", "streams", "replay", "dlq", "events", "consumer", "publisher", "connection", "connection/connectionkv",
+		"app", "doctor", "settings", "streams", "replay", "dlq", "events", "consumer", "publisher", "connection", "connection/connectionkv",
 		"finx", "vaultstore", "internal/fault", "internal/natsconn", "internal/secret", "internal/streamread", "internal/telemetry",
 	},
 	"cmd/finx-local": {
@@ -34,12 +34,17 @@ var arrows = map[string][]string{
 	"consumer":                {"events", "internal/fault", "internal/retry", "internal/streamread", "internal/telemetry"},
 	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry", "internal/telemetry"},
 	"streams":                 {"events", "internal/fault", "internal/retry"},
-	"replay":                  {"dlq", "events", "connection", "internal/fault", "internal/retry"},
+	"replay":                  {"events", "connection", "internal/fault", "internal/retry", "internal/streamread"},
 	"dlq":                     {"events", "internal/fault", "internal/retry", "internal/streamread"},
 	"connection/connectionkv": {"connection", "internal/fault", "internal/retry", "internal/streamread"},
 	"finx":                    {"internal/fault", "internal/guard", "internal/retry", "internal/secret", "internal/telemetry"},
 	"vaultstore":              {"internal/fault", "internal/guard", "internal/retry", "internal/secret", "internal/telemetry"},
 	"settings":                {"events", "internal/secret"},
+
+	// doctor only judges: it knows what the adapters' answers mean, and asks none.
+	"doctor": {
+		"settings", "events", "streams", "vaultstore", "finx", "connection/connectionkv", "internal/guard", "internal/natsconn",
+	},
 
 	"connection": {"internal/fault"},
 	"events":     {"internal/fault", "internal/secret"},

@@ -146,3 +146,31 @@ func (c *Complaints) During(ctx context.Context, request func(context.Context) e
 	}
 	return err
 }
+
+// Reason sorts why a connection could not be made.
+type Reason string
+
+// The reasons.
+const (
+	ReasonAway  Reason = "away"  // nothing answers, or not in time
+	ReasonLogin Reason = "login" // the broker does not let us in
+	ReasonTLS   Reason = "TLS"   // the two do not agree on how to encrypt, or whom to trust
+	ReasonFiles Reason = "files" // a setting of ours
+)
+
+// WhyNot sorts the error of Connect.
+func WhyNot(err error) Reason {
+	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
+		errors.Is(err, nats.ErrAccountAuthExpired) || errors.Is(err, nats.ErrNkeysNotSupported) {
+		return ReasonLogin
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "natsconn: reading"):
+		return ReasonFiles
+	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted),
+		strings.Contains(text, "tls: "), strings.Contains(text, "x509: "), strings.Contains(text, "certificate"):
+		return ReasonTLS
+	}
+	return ReasonAway
+}

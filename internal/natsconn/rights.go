@@ -25,12 +25,26 @@ var ErrTooOld = errors.New("the server is older than 2.11")
 // Nothing is published: each question is a message to be traced and not delivered,
 // which the server holds against the permissions as any other and then drops. It
 // does hand one to itself where a consumer listens to pulls and acknowledgements, so
-// a subject of those must be of a form that does nothing there. Where the trace goes
-// must be a subject this user may publish to, and one of the server's own, such as a
-// question it has answered before: it throws away what it cannot read there.
-func Rights(ctx context.Context, nc *nats.Conn, trace string, subjects []string) (denied []string, any bool, err error) {
+// a subject of those must be of a form that does nothing there. The trace goes to the
+// first of traces that this user may publish to; they must be questions to the server,
+// which throws away what it cannot read. May it ask none, the error is ErrForbidden.
+func Rights(ctx context.Context, nc *nats.Conn, traces, subjects []string) (denied []string, any bool, err error) {
 	if !atLeast(nc.ConnectedServerVersion(), 2, 11) {
 		return nil, false, fmt.Errorf("natsconn: trying subjects: %w", ErrTooOld)
+	}
+	trace := ""
+	for _, candidate := range traces {
+		ok, err := mayPublish(ctx, nc, candidate, candidate)
+		if err != nil {
+			return nil, false, fmt.Errorf("natsconn: trying subjects: %w", err)
+		}
+		if ok {
+			trace = candidate
+			break
+		}
+	}
+	if trace == "" {
+		return nil, false, fmt.Errorf("natsconn: trying subjects: %w: Publish to any of %s", ErrForbidden, strings.Join(traces, ", "))
 	}
 	unheard := "finx-connector-doctor." + rand.Text()
 	for _, subject := range append([]string{unheard}, subjects...) {

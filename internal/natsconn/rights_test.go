@@ -1,6 +1,7 @@
 package natsconn
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -80,7 +81,7 @@ func TestRightsAreAskedWithoutDoingAnything(t *testing.T) {
 
 			nc := connect(t, Config{URL: url, Logger: slog.New(slog.DiscardHandler)})
 			natstest.Eventually(t, 10*time.Second, nc.IsConnected, "connected")
-			denied, any, err := Rights(t.Context(), nc, trace, subjects)
+			denied, any, err := Rights(t.Context(), nc, []string{"$JS.API.NOTHING", trace}, subjects)
 			if err != nil || !slices.Equal(denied, tt.denied) || any != tt.any {
 				t.Errorf("denied %q, any %v, %v; want %q, %v", denied, any, err, tt.denied, tt.any)
 			}
@@ -102,6 +103,15 @@ func TestRightsAreAskedWithoutDoingAnything(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestRightsNeedOneQuestion(t *testing.T) {
+	_, url := withUsers(t, &server.SubjectPermission{Allow: []string{"s.a"}})
+	nc := connect(t, Config{URL: url, Logger: slog.New(slog.DiscardHandler)})
+	natstest.Eventually(t, 10*time.Second, nc.IsConnected, "connected")
+	if _, _, err := Rights(t.Context(), nc, []string{"$JS.API.INFO"}, []string{"s.a"}); !errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), "$JS.API.INFO") {
+		t.Error(err)
 	}
 }
 
