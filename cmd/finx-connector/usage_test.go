@@ -42,7 +42,7 @@ func TestTheCommandsOfTheContractAreThere(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"connections list", "connections show", "connections sync", "dlq discard", "dlq list", "dlq log", "dlq redrive", "dlq show",
+		"connections list", "connections show", "connections sync", "dlq discard", "dlq list", "dlq log", "dlq redrive", "dlq show", "doctor",
 		"emit callback", "emit connect", "emit erase", "emit sync", "health", "serve", "settings list", "streams apply", "streams check", "version",
 	}
 	if !slices.Equal(got, want) {
@@ -159,6 +159,10 @@ func TestWrongUsage(t *testing.T) {
 		"dlq list --until yesterday":           "--until must be",
 		"dlq list --since 1h --until 2h":       "--since must be before --until",
 		"settings list --config /no/such/file": "/no/such/file",
+		"doctor --config /no/such/file":        "/no/such/file",
+		"doctor --timeout 0s":                  "--timeout must be above 0",
+		"doctor --only nats,disk":              "--only must be of settings, ",
+		"doctor extra":                         "unknown command",
 	} {
 		if args == "frob" {
 			complaint = `unknown command "frob" for "finx-connector"; there are: serve,`
