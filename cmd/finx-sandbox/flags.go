@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/finx-connector/finx-connector/finx/finxtest"
@@ -25,7 +27,7 @@ Example:
   finx-sandbox --listen 127.0.0.1:8090 --accounts 3 --transactions 200000 --grace 30s
 
 FINX_CLIENT_ID and FINX_CLIENT_SECRET in the environment stand in for --client-id
-and --client-secret. Exit code: 0 stopped, 1 failed, 2 wrong usage.
+and --client-secret; FINX_CLIENT_SECRET_FILE names a file with the secret. Exit code: 0 stopped, 1 failed, 2 wrong usage.
 
 Flags:
 `
@@ -83,14 +85,35 @@ func parse(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if fs.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	// Not the flag's default, because help prints defaults.
-	o.ClientSecret = or(*secret, or(getenv("FINX_CLIENT_SECRET"), defaultClientSecret))
+	var err error
+	if o.ClientSecret, err = clientSecret(*secret, getenv); err != nil {
+		return s, err
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.log)); err != nil {
 		return s, fmt.Errorf("--log: %q is not debug, info, warn or error", s.log)
 	}
 	o.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	return s, o.Validate()
+}
+
+// clientSecret is the flag's, else the environment's, else of the file that the
+// environment names. The default is not the flag's, because help prints defaults.
+func clientSecret(flagged string, getenv func(string) string) (string, error) {
+	given := or(flagged, getenv("FINX_CLIENT_SECRET"))
+	path := getenv("FINX_CLIENT_SECRET_FILE")
+	if given != "" || path == "" {
+		return or(given, defaultClientSecret), nil
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the operator's own file
+	if err != nil {
+		return "", fmt.Errorf("FINX_CLIENT_SECRET_FILE: %w", err)
+	}
+	given = strings.TrimRight(string(data), "\r\n")
+	if given == "" {
+		return "", errors.New("FINX_CLIENT_SECRET_FILE: the file is empty")
+	}
+	return given, nil
 }
 
 func tokenFlags(fs *flag.FlagSet, o *finxtest.Options) {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -125,18 +127,36 @@ func TestRunStopsInTheMiddleOfASlowAnswer(t *testing.T) {
 }
 
 func TestEnvironmentGivesTheClient(t *testing.T) {
-	p := startProgram(t, func(k string) string {
-		return map[string]string{"FINX_CLIENT_ID": "own", "FINX_CLIENT_SECRET": "canary-secret"}[k]
-	})
-	if status, _ := p.post(t, "/ongoing/access", "own", "canary-secret", linkBody); status != 201 {
-		t.Errorf("status %d", status)
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("canary-secret\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if status, _ := p.post(t, "/ongoing/access", "sandbox", "sandbox-secret", linkBody); status != 401 {
-		t.Errorf("the default client: status %d", status)
+	for variable, value := range map[string]string{"FINX_CLIENT_SECRET": "canary-secret", "FINX_CLIENT_SECRET_FILE": file} {
+		t.Run(variable, func(t *testing.T) {
+			p := startProgram(t, func(k string) string {
+				return map[string]string{"FINX_CLIENT_ID": "own", variable: value}[k]
+			})
+			if status, _ := p.post(t, "/ongoing/access", "own", "canary-secret", linkBody); status != 201 {
+				t.Errorf("status %d", status)
+			}
+			if status, _ := p.post(t, "/ongoing/access", "sandbox", "sandbox-secret", linkBody); status != 401 {
+				t.Errorf("the default client: status %d", status)
+			}
+			p.stop()
+			if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, "canary-secret") || !strings.Contains(out, "call=access") {
+				t.Errorf("output: %s", out)
+			}
+		})
 	}
-	p.stop()
-	if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, "canary-secret") || !strings.Contains(out, "call=access") {
-		t.Errorf("output: %s", out)
+}
+
+func TestASecretFileThatHoldsNoneIsRefused(t *testing.T) {
+	for _, path := range []string{"/no/such/file", os.DevNull} {
+		errs := newOutput()
+		env := func(k string) string { return map[string]string{"FINX_CLIENT_SECRET_FILE": path}[k] }
+		if code := run(t.Context(), nil, env, io.Discard, errs); code != exitUsage || !strings.Contains(errs.String(), "FINX_CLIENT_SECRET_FILE: ") {
+			t.Errorf("%s: exit %d: %s", path, code, errs)
+		}
 	}
 }
 
