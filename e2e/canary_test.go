@@ -13,6 +13,7 @@ import (
 	"github.com/finx-connector/finx-connector/consumer"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx/finxtest"
+	"github.com/finx-connector/finx-connector/internal/telemetry/telemetrytest"
 )
 
 // echo lets a bank answer the next call to a path with what it was sent: the
@@ -55,6 +56,8 @@ func TestSecretsAppearNowhere(t *testing.T) {
 		sandbox: finxtest.Options{AccessLifetime: time.Minute, Shape: finxtest.Shape{Accounts: 2, Transactions: 30}},
 		env:     map[string]string{"FINX_RETRY_BUDGET": "1s", "FINX_THROTTLE_DEFAULT": "1s", "MAX_ATTEMPTS": "2", "RETRY_DELAY_MAX": "100ms"},
 	})
+	traces := telemetrytest.Start(t)
+	r.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = traces.URL
 	e := &echo{}
 	r.bank.answer(e.reply)
 	p := r.serve()
@@ -78,6 +81,10 @@ func TestSecretsAppearNowhere(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	places["log of finx-connector serve"] = p.out.String()
+	places["traces"] = string(traces.Raw())
+	if n := len(traces.Spans()); n < 100 {
+		t.Errorf("only %d spans: the test has gone blind", n)
+	}
 	needles := r.secrets(codes)
 	r.search(places, needles)
 	t.Logf("%d secrets in %d places", len(needles), len(places))

@@ -69,8 +69,11 @@ func (c Codec) OriginOf(m Message) Origin {
 	}
 	id, _ := m.header("ce-replayid")
 	o.Replayed = id != "" || isAgain(m)
-	// Most events are parsed once only, by whoever handles them.
-	if o.TraceParent != "" && o.Replayed || !bytes.Contains(m.Data, []byte(HeaderTraceParent)) && !bytes.Contains(m.Data, []byte("replayid")) {
+	// Most events have it in their headers or not at all, and are parsed once only, by
+	// whoever handles them.
+	_, binary := m.header("ce-" + HeaderTraceParent)
+	hidden := func(name string) bool { return bytes.Contains(m.Data, []byte(name)) }
+	if (o.TraceParent != "" || !binary && !hidden(HeaderTraceParent)) && (o.Replayed || !hidden("replayid")) {
 		return o
 	}
 	if e, err := c.Parse(m); err == nil {

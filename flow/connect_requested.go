@@ -30,6 +30,7 @@ func (f *Flow) ConnectRequested(ctx context.Context, e events.Envelope, in event
 	if err != nil {
 		return err
 	}
+	traceOf(ctx, rec)
 	if rec.State != connection.Requested {
 		return nil // an earlier delivery of this event finished the job
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/secret"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // Records is where the state of each connection is kept, with compare-and-set.
@@ -169,7 +170,13 @@ func (f *Flow) record(ctx context.Context, id string) (connection.Record, uint64
 	if err != nil {
 		return rec, 0, fmt.Errorf("flow: reading the connection: %w", err)
 	}
+	traceOf(ctx, rec)
 	return rec, rev, nil
+}
+
+// traceOf says in the trace of the event which connection it turned out to be about.
+func traceOf(ctx context.Context, rec connection.Record) {
+	telemetry.SpanOf(ctx).Text(telemetry.KeyConnection, rec.ID)
 }
 
 // editTries bounds how often a change is applied again after somebody else

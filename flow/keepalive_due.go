@@ -45,6 +45,7 @@ func (f *Flow) KeepAliveDue(ctx context.Context, e events.Envelope, in events.Ke
 	if err != nil {
 		return fmt.Errorf("flow: reading the connection: %w", err)
 	}
+	traceOf(ctx, rec)
 	if rec.State != connection.Established {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // SyncRequested fetches the accounts and transactions of a connection. Callback,
@@ -28,6 +29,7 @@ func (f *Flow) SyncRequested(ctx context.Context, e events.Envelope, in events.S
 		return err
 	}
 	fetchID := events.FetchID(e)
+	telemetry.SpanOf(ctx).Text(telemetry.KeyFetch, fetchID)
 	switch {
 	case rec.FetchDone(fetchID):
 		return f.schedule(held, rec)
