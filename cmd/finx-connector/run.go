@@ -82,7 +82,7 @@ settings list" shows them all. Exit codes: 0 done, 1 failed, 2 wrong usage.`,
   finx-connector emit connect --user-id me --redirect-uri https://app.example/callback`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-	}, p.serveCommand(), p.streamsCommand(), p.emitCommand(), p.connectionsCommand(), p.dlqCommand(), p.doctorCommand(), p.healthCommand(), p.settingsCommand(), p.versionCommand())
+	}, p.serveCommand(), p.streamsCommand(), p.emitCommand(), p.connectionsCommand(), p.dlqCommand(), p.replayCommand(), p.doctorCommand(), p.healthCommand(), p.settingsCommand(), p.versionCommand())
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "YAML `file` with settings; the environment wins over it")
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
