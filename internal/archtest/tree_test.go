@@ -34,11 +34,10 @@ func packages(t *testing.T) map[string]*pkg {
 	t.Helper()
 	found := map[string]*pkg{}
 	for _, file := range sourceFiles(t, ".go") {
-		// These are modules of their own and import nothing of ours.
-		if strings.HasPrefix(file, "tools/vaultdev/") || strings.HasPrefix(file, "tools/lint/") {
-			continue
-		}
 		dir := path.Dir(file)
+		if isModule(dir) {
+			continue // it imports nothing of ours
+		}
 		if found[dir] == nil {
 			found[dir] = &pkg{prod: map[string]bool{}, test: map[string]bool{}}
 		}
@@ -62,6 +61,16 @@ func packages(t *testing.T) map[string]*pkg {
 		t.Fatal("no package found: archtest looks at the wrong directory")
 	}
 	return found
+}
+
+// isModule reports whether a directory below the root is in a module of its own.
+func isModule(dir string) bool {
+	for ; dir != "."; dir = path.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(root, dir, "go.mod")); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // sourceFiles returns the files below the root with one of the endings, by
