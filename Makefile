@@ -18,7 +18,9 @@ BENCHFLAGS ?=
 # Packages are tested two at a time: several start servers, and a timeout should mean a hang and not a busy machine.
 gotest = go test -race -shuffle=on -p 2 $(if $(T),-run '$(T)') $(TESTFLAGS)
 programs := finx-connector finx-sandbox finx-local
-modules := . tools/vaultdev tools/lint
+modules = . tools/vaultdev tools/lint $(checkers)
+# What is shipped beside the program is checked with the tools it is made for (Helm, Docker's parser, Prometheus' engine), in modules of their own.
+checkers := tools/deploycheck tools/promcheck
 # git refuses to speak of a checkout that belongs to somebody else, and go build then fails: no stamp is better than no build.
 stamp = $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 linter := bin/tools/golangci-lint
@@ -26,7 +28,7 @@ scanner := bin/tools/govulncheck
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: bin/finx-local ## the whole job on this machine; ONCE=1 ends after the story, VAULT=1 with a real Vault; NATS_URL or VAULT_ADDR use what runs already
@@ -43,6 +45,13 @@ bin/finx-local: # go build knows best whether it is up to date
 .PHONY: test
 test: test-deps ## all tests with the race detector, on real servers; T= PKG= TESTFLAGS= narrow
 	$(gotest) -timeout 30m $(PKG)
+ifeq ($(PKG),./...)
+	@$(MAKE) --no-print-directory test-deploy
+endif
+
+.PHONY: test-deploy
+test-deploy: ## of them, those of the image, the compose file, the chart, the alert rules and the dashboards
+	@for m in $(checkers); do (cd $$m && ../build.sh tests ./... && $(gotest) -timeout 20m ./...); done
 
 .PHONY: test-long
 test-long: test-deps ## the tests that take minutes as well
@@ -83,7 +92,7 @@ fuzz: ## every fuzz test for FUZZTIME=20s, or the ones that match T=
 .PHONY: lint
 lint: $(linter) $(scanner) ## linters, go vet, tidy modules, known vulnerabilities
 	$(linter) run --allow-parallel-runners $(PKG)
-	cd tools/vaultdev && ../../$(linter) run --allow-parallel-runners ./...
+	@for m in tools/vaultdev $(checkers); do echo "golangci-lint in $$m"; (cd $$m && ../../$(linter) run --allow-parallel-runners ./...); done
 	go vet $(PKG)
 	@for m in $(modules); do echo "go mod tidy -diff in $$m"; (cd $$m && go mod tidy -diff); done
 	tools/lint/vulnerabilities.sh $(scanner) $(PKG)
