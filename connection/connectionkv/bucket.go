@@ -14,6 +14,7 @@ import (
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/streamread"
+	"github.com/finx-connector/finx-connector/internal/telemetry"
 )
 
 // bucket speaks the KV protocol of one bucket. jetstream.KeyValue does not do:
@@ -61,11 +62,13 @@ func (b bucket) prefix() string {
 func (b bucket) read(ctx context.Context, key string) (entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
+	waited := telemetry.Waiting(ctx, "kv.get")
 	m, err := streamread.Last(ctx, b.js, "KV_"+b.name, b.keySubject(key))
 	if errors.Is(err, streamread.ErrNotFound) {
+		waited(nil)
 		return entry{}, nil
 	}
-	if err != nil {
+	if waited(err); err != nil {
 		return entry{}, judgeRead(err)
 	}
 	return entry{value: m.Data, revision: m.Sequence, live: isValue(m.Header)}, nil
@@ -192,8 +195,9 @@ func (b bucket) publish(ctx context.Context, m *nats.Msg, expect uint64, ttl tim
 func (b bucket) send(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
+	waited := telemetry.Waiting(ctx, "kv.put")
 	ack, err := b.js.PublishMsg(ctx, m, opts...)
-	if err != nil {
+	if waited(err); err != nil {
 		return 0, judgeWrite(err)
 	}
 	if want := "KV_" + b.name; ack.Stream != want {

@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"streams":                 {"events", "internal/fault", "internal/retry"},
 	"replay":                  {"events", "connection", "internal/fault", "internal/retry", "internal/streamread"},
 	"dlq":                     {"events", "internal/fault", "internal/retry", "internal/streamread"},
-	"connection/connectionkv": {"connection", "internal/fault", "internal/retry", "internal/streamread"},
+	"connection/connectionkv": {"connection", "internal/fault", "internal/retry", "internal/streamread", "internal/telemetry"},
 	"finx":                    {"internal/fault", "internal/guard", "internal/retry", "internal/secret", "internal/telemetry"},
 	"vaultstore":              {"internal/fault", "internal/guard", "internal/retry", "internal/secret", "internal/telemetry"},
 	"settings":                {"events", "internal/secret"},
