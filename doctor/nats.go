@@ -48,8 +48,8 @@ func CheckBroker(s settings.Settings, b Broker) Check {
 		}
 		checkSyncing(ctx, sheet, b)
 		checkStreams(ctx, sheet, b)
-		checkRights(ctx, sheet, b, open)
 		checkState(ctx, sheet, b)
+		checkRights(ctx, sheet, b, open) // last: the broker's word on what it refuses there comes late, and would be laid to another question
 	}}
 }
 

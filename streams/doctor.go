@@ -226,6 +226,9 @@ func (t Topology) ServeSubjects() []string {
 	var all []string
 	add := func(subjects ...string) { all = append(all, subjects...) }
 	for _, typ := range events.OutputTypes() {
+		if typ == events.TypeReplayCompleted {
+			continue // which operators publish
+		}
 		subject := c.Codec.Subject(typ)
 		if c.PerConnection {
 			subject += "." + one

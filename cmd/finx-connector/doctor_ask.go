@@ -16,6 +16,7 @@ import (
 	"github.com/finx-connector/finx-connector/connection/connectionkv"
 	"github.com/finx-connector/finx-connector/dlq"
 	"github.com/finx-connector/finx-connector/doctor"
+	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/internal/natsconn"
 	"github.com/finx-connector/finx-connector/settings"
@@ -122,28 +123,33 @@ func (e *examination) connect(ctx context.Context) (natsconn.Facts, error) {
 }
 
 // lettersMost bounds how many dead letters are read to count their classes.
-const lettersMost = 10000
+const lettersMost = 1000
 
-var errEnough = errors.New("enough") //nolint:errname // ends a walk, and is no error
-
+// letters counts the dead letters by class, the oldest ones where there are many. It
+// gets them one by one: whatever else reads a stream leaves a consumer behind.
 func (e *examination) letters(ctx context.Context) (byClass map[string]int, whole bool, err error) {
-	q, err := dlq.New(dlq.Config{JS: e.js, Codec: app.Codec(e.settings), Stream: e.settings.Streams.DLQ, Timeout: e.limit})
+	byClass = map[string]int{}
+	stream, err := e.js.Stream(ctx, e.settings.Streams.DLQ)
 	if err != nil {
 		return nil, false, err
 	}
-	n := 0
-	byClass = map[string]int{}
-	err = q.Each(ctx, dlq.Filter{}, func(l dlq.Letter) error {
-		if n++; n > lettersMost {
-			return errEnough
+	state, subject := stream.CachedInfo().State, app.Codec(e.settings).Subject(events.SubjectDLQ)+".>"
+	sequence := state.FirstSeq
+	for range lettersMost {
+		if state.Msgs == 0 || sequence > state.LastSeq {
+			return byClass, true, nil
 		}
-		byClass[string(l.Reason)]++
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		return byClass, false, nil
+		m, err := stream.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return byClass, true, nil
+		}
+		if err != nil {
+			return byClass, false, err
+		}
+		byClass[string(dlq.Read(events.Message{Subject: m.Subject, Header: m.Header}).Reason)]++
+		sequence = m.Sequence + 1
 	}
-	return byClass, true, err
+	return byClass, sequence > state.LastSeq, nil
 }
 
 func (e *examination) vault(ctx context.Context) (vaultstore.Diagnosis, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -29,6 +30,7 @@ type installation struct {
 	mount  string
 	policy string // rules
 	bank   *finxtest.Sandbox
+	finx   string // its address
 }
 
 // installed starts one. Vault is the package's, apart by mounts.
@@ -43,10 +45,9 @@ func installedOn(t *testing.T, r *rig, v *vaulttest.Server) *installation {
 	in := &installation{rig: r, vault: v, mount: v.Mount(t, map[string]any{"cas_required": true, "max_versions": 1})}
 	transit, key := v.Transit(t)
 	in.policy = vaulttest.Rules(t, vaulttest.Paths{Mount: in.mount, TransitMount: transit, TransitKey: key})
-	var base string
-	in.bank, base = finxtest.Start(t, finxtest.Options{ClientID: "client", ClientSecret: canarySecret})
+	in.bank, in.finx = finxtest.Start(t, finxtest.Options{ClientID: "client", ClientSecret: canarySecret})
 	maps.Copy(r.env, map[string]string{
-		"FINX_BASE_URL": base, "FINX_CLIENT_ID": "client", "FINX_CLIENT_SECRET": canarySecret,
+		"FINX_BASE_URL": in.finx, "FINX_CLIENT_ID": "client", "FINX_CLIENT_SECRET": canarySecret,
 		"VAULT_ADDR": v.Addr, "VAULT_TOKEN": in.token(t, in.policy), "VAULT_KV_MOUNT": in.mount,
 		"VAULT_TRANSIT_MOUNT": transit, "VAULT_TRANSIT_KEY": key,
 		"LISTEN_ADDR": "127.0.0.1:0", "REDIRECT_URI_ALLOW": "https://app.example",
@@ -130,4 +131,25 @@ func (d diagnosed) only(t *testing.T, named ...string) diagnosed {
 func (in *installation) revoke(t *testing.T) {
 	t.Helper()
 	in.vault.Call(t, http.MethodPost, "auth/token/revoke", map[string]any{"token": in.env["VAULT_TOKEN"]})
+}
+
+// everything is what is on the broker, as text.
+func (in *installation) everything(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	streams := in.js.ListStreams(t.Context())
+	for s := range streams.Info() {
+		fmt.Fprintf(&b, "%s %+v\n", s.Config.Name, s.State)
+		stream, err := in.js.Stream(t.Context(), s.Config.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for c := range stream.ListConsumers(t.Context()).Info() {
+			fmt.Fprintf(&b, "  %s %+v %+v %d %d %d\n", c.Name, c.Delivered, c.AckFloor, c.NumPending, c.NumAckPending, c.NumWaiting)
+		}
+	}
+	if err := streams.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }

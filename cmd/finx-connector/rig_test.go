@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -18,6 +19,7 @@ import (
 type rig struct {
 	env     map[string]string
 	environ []string
+	now     func() time.Time
 	js      jetstream.JetStream
 	srv     *natstest.Server
 }
@@ -59,7 +61,7 @@ func (r *rig) runContext(ctx context.Context, stdin string, args ...string) resu
 func (r *rig) system(stdin io.Reader, stdout, stderr *buffer) system {
 	return system{
 		getenv:  func(name string) string { return r.env[name] },
-		environ: r.environ, stdin: stdin, stdout: stdout, stderr: stderr,
+		environ: r.environ, stdin: stdin, stdout: stdout, stderr: stderr, now: r.now,
 	}
 }
 

@@ -28,6 +28,9 @@ var ErrTooOld = errors.New("the server is older than 2.11")
 // a subject of those must be of a form that does nothing there. The trace goes to the
 // first of traces that this user may publish to; they must be questions to the server,
 // which throws away what it cannot read. May it ask none, the error is ErrForbidden.
+//
+// What the broker refuses is told to Config.OnState as well, and later: a Complaints
+// would lay it to the request that follows.
 func Rights(ctx context.Context, nc *nats.Conn, traces, subjects []string) (denied []string, any bool, err error) {
 	if !atLeast(nc.ConnectedServerVersion(), 2, 11) {
 		return nil, false, fmt.Errorf("natsconn: trying subjects: %w", ErrTooOld)
