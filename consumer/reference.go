@@ -3,6 +3,7 @@ package consumer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -59,11 +60,21 @@ func (r reference) isOf(m events.Message) bool {
 	return r.StoredAt.IsZero() || r.StoredAt.Equal(m.Time)
 }
 
-// parseReference reads what came due on a subject. What it cannot read is
-// malformed for good.
+// errNewer is what a newer program parked. It waits for a process that has been
+// upgraded.
+var errNewer = errors.New("a newer version of the program parked it")
+
+// parseReference reads what came due on a subject. What it cannot read is malformed
+// for good, except errNewer.
 func parseReference(c events.Codec, subject string, data []byte) (reference, error) {
 	bad := func(field, problem string) (reference, error) {
 		return reference{}, fault.Permanent(fault.Malformed, &events.FieldError{Field: field, Problem: problem})
+	}
+	var head struct {
+		V int `json:"v"`
+	}
+	if json.Unmarshal(data, &head) == nil && head.V > referenceVersion {
+		return reference{}, fmt.Errorf("consumer: reading a parked reference: %w: version %d, the highest that is read is %d", errNewer, head.V, referenceVersion)
 	}
 	var r reference
 	switch err := json.Unmarshal(data, &r); {

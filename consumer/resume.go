@@ -53,6 +53,9 @@ func (w *work) resume(ctx context.Context) {
 	stop := w.keepAlive(readWithin + storeWithin)
 	defer stop()
 	r, err := parseReference(due.cfg.Codec, w.d.Subject, w.d.Data)
+	if errors.Is(err, errNewer) {
+		err = fault.Throttled("", time.Now().Add(due.cfg.RetryDelayMax), err)
+	}
 	if err != nil {
 		w.settle(ctx, err, nil)
 		return

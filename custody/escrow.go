@@ -187,7 +187,8 @@ func (k *Keeper) takeAway(ctx context.Context, key string, from []Bucket) {
 // recall returns the answer to a value that an earlier process may have left
 // behind, and where.
 func (k *Keeper) recall(ctx context.Context, id, sha256 string) (newest answer, some bool, err error) {
-	key, away := escrowKey(id, sha256), false
+	key := escrowKey(id, sha256)
+	var away error
 	for _, b := range k.cfg.Escrow.buckets() {
 		sealed, found, err := b.Get(ctx, key)
 		if err != nil {
@@ -198,7 +199,11 @@ func (k *Keeper) recall(ctx context.Context, id, sha256 string) (newest answer, 
 		}
 		a, err := k.keys.open(ctx, key, sealed)
 		if fault.Of(err) == fault.GiveUp {
-			away = away || errors.Is(err, errKeyAway)
+			for _, is := range []error{errKeyAway, errNewer} {
+				if errors.Is(err, is) {
+					away = is
+				}
+			}
 			// Whoever has the key again may still bring it home.
 			k.cfg.Logger.ErrorContext(ctx, "an answer in escrow cannot be opened", "connection_id", id, "error", err)
 			continue
@@ -211,10 +216,10 @@ func (k *Keeper) recall(ctx context.Context, id, sha256 string) (newest answer, 
 			newest, some = a, true
 		}
 	}
-	if away && !some {
+	if away != nil && !some {
 		// finX has answered this value: spending it again brings nothing, and may cost
 		// the answer. It waits for an operator, who is told.
-		return answer{}, false, fault.Throttled("", time.Now().Add(time.Minute), fmt.Errorf("custody: an answer in escrow: %w", errKeyAway))
+		return answer{}, false, fault.Throttled("", time.Now().Add(time.Minute), fmt.Errorf("custody: an answer in escrow: %w", away))
 	}
 	return newest, some, nil
 }

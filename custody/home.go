@@ -60,7 +60,7 @@ func (k *Keeper) bringHome(ctx context.Context, key string, home *Homecoming) er
 	defer leave()
 	a, found, err := k.recall(ctx, id, sha256)
 	switch {
-	case err != nil && !errors.Is(err, errKeyAway):
+	case err != nil && !waits(err):
 		return err
 	case !found:
 		// It was brought home meanwhile, or it does not open.
@@ -82,6 +82,10 @@ func (k *Keeper) bringHome(ctx context.Context, key string, home *Homecoming) er
 	}
 	return nil
 }
+
+// waits reports whether there is an answer that this process cannot open, and somebody
+// may yet.
+func waits(err error) bool { return errors.Is(err, errKeyAway) || errors.Is(err, errNewer) }
 
 func (k *Keeper) isKept(ctx context.Context, key string) (bool, error) {
 	for _, b := range k.cfg.Escrow.buckets() {
@@ -137,7 +141,7 @@ func (k *Keeper) leftBehind(ctx context.Context, s spend, rec vaultstore.Record)
 		}
 		ours := m.SHA256 == s.sha256
 		a, found, err := k.recall(ctx, s.id, m.SHA256)
-		if !ours && errors.Is(err, errKeyAway) {
+		if !ours && waits(err) {
 			continue // it keeps its claim, whatever comes of this value
 		}
 		if err != nil {

@@ -93,7 +93,7 @@ func parseSealed(raw []byte) (outer sealedAnswer, box []byte, err error) {
 		return outer, nil, unopenable(errors.New("it is no sealed answer"))
 	}
 	if outer.Layout > sealedLayout {
-		return outer, nil, unopenable(fmt.Errorf("its layout %d is newer than this program, which knows %d", outer.Layout, sealedLayout))
+		return outer, nil, unopenable(fmt.Errorf("%w: version %d, the highest that is read is %d", errNewer, outer.Layout, sealedLayout))
 	}
 	return outer, box, nil
 }
@@ -117,6 +117,10 @@ func unseal(aead cipher.AEAD, key string, box []byte) (answer, error) {
 		},
 	}, nil
 }
+
+// errNewer is an answer that a newer program sealed. It is there, and its value is not
+// to be spent again: it waits for a replica that has been upgraded.
+var errNewer = errors.New("a newer version of the program sealed it")
 
 // unopenable says that trying again will not help.
 func unopenable(err error) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,6 +34,10 @@ type Record struct {
 	// Earlier holds marks of other values that Pending would have overwritten and
 	// whose end is not known, or known to be unknown; the newest first.
 	Earlier []Pending
+
+	// extra holds members this program does not know, as they were read, so that an
+	// older replica does not drop what a newer one wrote.
+	extra map[string]json.RawMessage
 }
 
 // Pending is the rotation journal: it is written before a call that spends a
@@ -69,7 +74,54 @@ type stored struct {
 	CodeSHA256        string    `json:"code_sha256,omitempty"`
 	Pending           *Pending  `json:"pending,omitempty"`
 	Earlier           []Pending `json:"earlier,omitempty"`
+
+	extra map[string]json.RawMessage
 }
+
+// UnmarshalJSON keeps the members that are not known. Of a newer layout it takes the
+// version only: the rest may not fit.
+func (d *stored) UnmarshalJSON(raw []byte) error {
+	var head struct {
+		Layout int `json:"v"`
+	}
+	if json.Unmarshal(raw, &head) == nil && head.Layout > layoutVersion {
+		*d = stored{Layout: head.Layout}
+		return nil
+	}
+	type plain stored
+	if err := json.Unmarshal(raw, (*plain)(d)); err != nil {
+		return err
+	}
+	all := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return err
+	}
+	for f := range reflect.TypeFor[stored]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		delete(all, name)
+	}
+	d.extra = nil
+	if len(all) > 0 {
+		d.extra = all
+	}
+	return nil
+}
+
+// marshal returns d as JSON, with the members that are not known.
+func (d stored) marshal() ([]byte, error) {
+	known, err := json.Marshal(d)
+	if err != nil || len(d.extra) == 0 {
+		return known, err
+	}
+	extra, err := json.Marshal(d.extra)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(known[:len(known)-1], ','), extra[1:]...), nil // both are objects with members
+}
+
+// errNewer is a record that a newer program wrote.
+var errNewer = errors.New("a newer version of the program wrote it")
 
 // encode returns the body of a check-and-set write. It is one of the two places
 // where tokens leave their wrapping.
@@ -80,6 +132,7 @@ func encode(r Record, cas Version, writeID string, limit int) ([]byte, error) {
 		TokenType: r.TokenType, Scope: r.Scope,
 		AccessExpiresAt: r.AccessExpiresAt.UTC(), RefreshObtainedAt: r.RefreshObtainedAt.UTC(),
 		Rotation: r.Rotation, CodeSHA256: r.CodeSHA256, Pending: r.Pending, Earlier: r.Earlier,
+		extra: r.extra,
 	}
 	// JSON would silently replace what is not UTF-8 and blow what it escapes up to
 	// six times its size. A token is stored as it came, however odd it is: refusing it
@@ -89,7 +142,7 @@ func encode(r Record, cas Version, writeID string, limit int) ([]byte, error) {
 		data.AccessToken = base64.StdEncoding.EncodeToString([]byte(data.AccessToken))
 		data.RefreshToken = base64.StdEncoding.EncodeToString([]byte(data.RefreshToken))
 	}
-	raw, err := json.Marshal(data)
+	raw, err := data.marshal()
 	if err != nil {
 		return nil, fault.Permanent(fault.Malformed, fmt.Errorf("encoding the record: %w", err))
 	}
@@ -104,7 +157,7 @@ func encode(r Record, cas Version, writeID string, limit int) ([]byte, error) {
 
 func (d stored) record() (Record, error) {
 	if d.Layout > layoutVersion {
-		return Record{}, fmt.Errorf("layout %d is newer than this program, which knows %d", d.Layout, layoutVersion)
+		return Record{}, fmt.Errorf("%w: version %d, the highest that is read is %d", errNewer, d.Layout, layoutVersion)
 	}
 	switch d.Encoding {
 	case "":
@@ -124,6 +177,7 @@ func (d stored) record() (Record, error) {
 		TokenType: d.TokenType, Scope: d.Scope,
 		AccessExpiresAt: d.AccessExpiresAt, RefreshObtainedAt: d.RefreshObtainedAt,
 		Rotation: d.Rotation, CodeSHA256: d.CodeSHA256, Pending: d.Pending, Earlier: d.Earlier,
+		extra: d.extra,
 	}, nil
 }
 

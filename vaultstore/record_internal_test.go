@@ -81,3 +81,37 @@ func FuzzSegments(f *testing.F) {
 		}
 	})
 }
+
+// An older replica must not drop what a newer one wrote beside what it knows.
+func TestUnknownMembersSurvive(t *testing.T) {
+	const raw = `{"v":1,"write_id":"w","rotation":3,"refresh_token":"r","later":{"a":[1,{"b":"<&>"}]},"Later":null}`
+	var d stored
+	if err := json.Unmarshal([]byte(raw), &d); err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Rotation++
+	body, err := encode(r, 1, "w2", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Data map[string]any }
+	if err := json.Unmarshal(body, &got); err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]any
+	if err := json.Unmarshal([]byte(raw), &want); err != nil {
+		t.Fatal(err)
+	}
+	want["write_id"], want["rotation"] = "w2", 4.0
+	if !reflect.DeepEqual(got.Data, want) {
+		t.Errorf("%v, want %v", got.Data, want)
+	}
+	// What is known to nobody else costs nothing.
+	if err := json.Unmarshal([]byte(`{"v":1,"write_id":"w","rotation":0}`), &d); err != nil || d.extra != nil {
+		t.Errorf("%v, %v", d.extra, err)
+	}
+}

@@ -39,6 +39,9 @@ type Store struct {
 	unjudged  atomic.Bool            // it has been said that the rights go unchecked
 }
 
+// upgradeWait is when a record that a newer program wrote is looked at again.
+const upgradeWait = time.Minute
+
 // Get returns the record of a connection and its version, both from one answer.
 //
 // errors.Is(err, ErrNotFound) means that Vault answered and there is no record.
@@ -53,7 +56,11 @@ func (s *Store) Get(ctx context.Context, id string) (r Record, v Version, err er
 	if err != nil {
 		return Record{}, v, fmt.Errorf("vaultstore: reading record %s: %w", id, err)
 	}
-	if r, err = data.record(); err != nil {
+	if r, err = data.record(); errors.Is(err, errNewer) {
+		// It waits for a replica that has been upgraded, and counts as nobody's failure.
+		return Record{}, 0, fault.Throttled("", time.Now().Add(upgradeWait), fmt.Errorf("vaultstore: reading record %s: %w", id, &recordError{err}))
+	}
+	if err != nil {
 		return Record{}, 0, fault.Transient(fault.Vault, fmt.Errorf("vaultstore: reading record %s: %w", id, &recordError{err}))
 	}
 	return r, v, nil

@@ -89,9 +89,10 @@ func NewControl(c ControlConfig) (*Control, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	value, err := json.Marshal(struct {
+		V int `json:"v"`
 		Replica
 		Nonce string `json:"nonce"`
-	}{Replica{Holder: c.Holder, Since: time.Now().UTC(), Version: c.Version}, rand.Text()})
+	}{noteVersion, Replica{Holder: c.Holder, Since: time.Now().UTC(), Version: c.Version}, rand.Text()})
 	if err != nil {
 		return nil, fmt.Errorf("connectionkv: naming the holder: %w", err)
 	}

@@ -18,6 +18,7 @@ const suspectPrefix = "suspect."
 
 // suspect is the note on a delivery that was begun and has not returned.
 type suspect struct {
+	V      int       `json:"v"` // 1; none in those of before version 0.5
 	Begun  int       `json:"begun"`
 	Last   time.Time `json:"last"`
 	Holder string    `json:"holder"` // the key of the replica that began it last
@@ -62,8 +63,11 @@ func (c *Control) begunOnce(ctx context.Context, key string) (int, error) {
 	if now.live {
 		// A note nobody can read is begun anew: it must not hold up the delivery.
 		_ = json.Unmarshal(now.value, &note)
+		if err := checkVersion("a suspected delivery", note.V); err != nil {
+			return 0, err
+		}
 	}
-	note = suspect{Begun: max(0, note.Begun) + 1, Last: time.Now().UTC(), Holder: c.replicaKey}
+	note = suspect{V: noteVersion, Begun: max(0, note.Begun) + 1, Last: time.Now().UTC(), Holder: c.replicaKey}
 	value, err := json.Marshal(note)
 	if err != nil {
 		return 0, err

@@ -55,9 +55,10 @@ func (s *Store) acquire(ctx context.Context, name, owner string, ttl time.Durati
 		return nil, errors.New("a lease needs a ttl above 0")
 	}
 	value, err := json.Marshal(struct {
+		V      int    `json:"v"`
 		Owner  string `json:"owner"`
 		Holder string `json:"holder"`
-	}{owner, rand.Text()})
+	}{noteVersion, owner, rand.Text()})
 	if err != nil {
 		return nil, err
 	}

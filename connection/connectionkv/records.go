@@ -12,7 +12,8 @@ import (
 const recordPrefix = "connection."
 
 // Get returns the record of a connection and its revision. Errors: ErrNotFound;
-// *connection.VersionError and others for a record that cannot be read.
+// *connection.VersionError, with the verdict WaitUntil, and others for a record that
+// cannot be read.
 func (s *Store) Get(ctx context.Context, id string) (connection.Record, uint64, error) {
 	r, revision, err := s.get(ctx, id)
 	s.metrics.observe(opGet, err)
@@ -34,7 +35,7 @@ func (s *Store) get(ctx context.Context, id string) (connection.Record, uint64, 
 		return connection.Record{}, 0, ErrNotFound
 	}
 	r, err := connection.Decode(e.value)
-	return r, e.revision, err
+	return r, e.revision, judgeDecoding(err)
 }
 
 // Create stores a new record and returns its revision. Errors: ErrExists. A

@@ -13,7 +13,7 @@ import (
 )
 
 // bindingVersion is the layout of a stored binding.
-const bindingVersion = 1
+const bindingVersion = noteVersion
 
 // binding is the stored form of a StateBinding.
 type binding struct {
@@ -21,6 +21,43 @@ type binding struct {
 	ConnectionID string    `json:"connection_id"`
 	ConsumedAt   time.Time `json:"consumed_at,omitzero"`
 	CodeSHA256   string    `json:"code_sha256,omitempty"`
+
+	// extra are members that this program does not know, as they were read.
+	extra map[string]json.RawMessage
+}
+
+func (b binding) encode() ([]byte, error) {
+	known, err := json.Marshal(b)
+	if err != nil || len(b.extra) == 0 {
+		return known, err
+	}
+	extra, err := json.Marshal(b.extra)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(known[:len(known)-1], ','), extra[1:]...), nil // both are objects with members
+}
+
+func decodeBinding(data []byte) (binding, error) {
+	var b binding
+	all := map[string]json.RawMessage{}
+	if json.Unmarshal(data, &all) != nil || json.Unmarshal(all["v"], &b.V) != nil {
+		return binding{}, errors.New("decoding the binding: not a whole one")
+	}
+	if err := checkVersion("the binding", b.V); err != nil {
+		return binding{}, err
+	}
+	if err := json.Unmarshal(data, &b); err != nil {
+		return binding{}, fmt.Errorf("decoding the binding: %w", err)
+	}
+	if b.V < 1 || b.ConnectionID == "" {
+		return binding{}, errors.New("decoding the binding: not a whole one")
+	}
+	for _, name := range []string{"v", "connection_id", "consumed_at", "code_sha256"} {
+		delete(all, name)
+	}
+	b.extra = all
+	return b, nil
 }
 
 // stateKey hashes the state: it may have any length and any character, and a
@@ -75,6 +112,9 @@ func (s *Store) LookupState(ctx context.Context, state string) (StateBinding, er
 	if err != nil {
 		return StateBinding{}, fmt.Errorf("connectionkv: looking up a state: %w", err)
 	}
+	if len(b.extra) > 0 {
+		revision = 0 // whoever consumes it reads it again, and keeps them
+	}
 	return StateBinding{ConnectionID: b.ConnectionID, ConsumedAt: b.ConsumedAt, CodeSHA256: b.CodeSHA256, Revision: revision}, nil
 }
 
@@ -126,7 +166,7 @@ func (s *Store) consumeState(ctx context.Context, state string, seen StateBindin
 // it has been changed.
 func (s *Store) consume(ctx context.Context, state string, b binding, revision uint64, codeSHA256 string, at time.Time) error {
 	b.ConsumedAt, b.CodeSHA256 = at.UTC(), codeSHA256
-	value, err := json.Marshal(b)
+	value, err := b.encode()
 	if err != nil {
 		return err
 	}
@@ -153,15 +193,6 @@ func (s *Store) readBinding(ctx context.Context, state string) (binding, uint64,
 	if !e.live {
 		return binding{}, 0, ErrNotFound
 	}
-	var b binding
-	if err := json.Unmarshal(e.value, &b); err != nil {
-		return binding{}, 0, fmt.Errorf("decoding the binding: %w", err)
-	}
-	switch {
-	case b.V > bindingVersion:
-		return binding{}, 0, fmt.Errorf("decoding the binding: version %d is newer than %d, the highest this program reads", b.V, bindingVersion)
-	case b.V < 1 || b.ConnectionID == "":
-		return binding{}, 0, errors.New("decoding the binding: not a whole one")
-	}
-	return b, e.revision, nil
+	b, err := decodeBinding(e.value)
+	return b, e.revision, err
 }

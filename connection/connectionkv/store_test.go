@@ -96,7 +96,7 @@ func TestListGoesOnAfterAnUnreadableRecord(t *testing.T) {
 		t.Errorf("saw %v", seen)
 	}
 	_, _, err = s.Get(ctx, "bad2")
-	if ve, ok := errors.AsType[*connection.VersionError](err); !ok || ve.Got != 99 || fault.Of(err) != fault.Retry {
+	if ve, ok := errors.AsType[*connection.VersionError](err); !ok || ve.Got != 99 || fault.Of(err) != fault.WaitUntil || fault.DependencyOf(err) != "" {
 		t.Errorf("Get of a newer record: %v", err)
 	}
 }

@@ -72,12 +72,15 @@ func (s *share) write(ctx context.Context, change func(time.Time, state) (state,
 		if err != nil {
 			return state{}, 0, fmt.Errorf("guard: loading %s: %w", s.key, err)
 		}
-		stored, _ = decode(value) // what nobody can read is written over
+		stored, err = decode(value)
+		if errors.Is(err, errNewer) {
+			return state{}, 0, err
+		} // what else nobody can read is written over
 		next, changed := change(clock(), stored)
 		if !changed {
 			return stored, revision, errLost
 		}
-		value, err = json.Marshal(next)
+		value, err = json.Marshal(versioned{layoutVersion, next})
 		if err != nil {
 			return state{}, 0, fmt.Errorf("guard: encoding %s: %w", s.key, err)
 		}
@@ -92,15 +95,36 @@ func (s *share) write(ctx context.Context, change func(time.Time, state) (state,
 	return state{}, 0, fmt.Errorf("guard: saving %s: %d replicas came between", s.key, rounds)
 }
 
+// layoutVersion is that of a stored state. Those of before version 0.5 have none and
+// are read as 1.
+const layoutVersion = 1
+
+// versioned is a state as it is stored. The version is no part of the state: two
+// states are compared as they are.
+type versioned struct {
+	V int `json:"v"`
+	state
+}
+
+// errNewer is a state that a newer program wrote. It is neither followed nor written
+// over: until this process has been upgraded it decides alone, as without the store.
+var errNewer = errors.New("guard: decoding a breaker: a newer version of the program wrote it")
+
 func decode(value []byte) (state, error) {
-	var s state
 	if len(value) == 0 {
-		return s, nil
+		return state{}, nil
 	}
+	var head struct {
+		V int `json:"v"`
+	}
+	if json.Unmarshal(value, &head) == nil && head.V > layoutVersion {
+		return state{}, fmt.Errorf("%w: version %d, the highest that is read is %d", errNewer, head.V, layoutVersion)
+	}
+	var s versioned
 	if err := json.Unmarshal(value, &s); err != nil {
 		return state{}, fmt.Errorf("guard: decoding a breaker: %w", err)
 	}
-	return s, nil
+	return s.state, nil
 }
 
 // follow keeps the common view up to date until ctx ends.
@@ -123,6 +147,10 @@ func (g *Guard) follow(ctx context.Context) {
 // heard takes in one value of the watch.
 func (g *Guard) heard(value []byte, revision uint64) {
 	stored, err := decode(value)
+	if errors.Is(err, errNewer) {
+		g.log.Warn("the state of the breaker is not followed", "server", g.cfg.Name, "error", err)
+		return
+	}
 	if err != nil {
 		g.log.Warn("the state of the breaker cannot be read and counts as closed", "server", g.cfg.Name, "error", err)
 	}
