@@ -20,7 +20,7 @@ type Broker struct {
 	Connect   func(ctx context.Context) (natsconn.Facts, error)
 	Account   func(ctx context.Context) (streams.Account, error)
 	Diff      func(ctx context.Context) ([]streams.Change, error)
-	Health    func(ctx context.Context) ([]streams.StreamHealth, []streams.ConsumerHealth, error)
+	Health    func(ctx context.Context) ([]streams.StreamHealth, []streams.ConsumerHealth, []error)
 	Rights    func(ctx context.Context) (tried, denied []string, any bool, err error)
 	Shared    func(ctx context.Context) (connectionkv.Shared, error)
 	Letters   func(ctx context.Context) (byClass map[string]int, whole bool, err error) // whole: there are no more
@@ -164,11 +164,13 @@ func checkPayload(sheet *Sheet, s settings.Settings, f natsconn.Facts) {
 	})
 }
 
+const operatorRemedy = "run doctor with the operator's credentials (deploy/nats), or allow the subject"
+
 // invisible says of what this user may not see that it is so, and true for it.
 func invisible(sheet *Sheet, group, check string, err error) bool {
 	if !errors.Is(err, natsconn.ErrForbidden) {
 		return false
 	}
-	sheet.warn(group, check, "not visible: "+err.Error(), "run doctor with the operator's credentials (deploy/nats), or allow the subject")
+	sheet.warn(group, check, "not visible: "+err.Error(), operatorRemedy)
 	return true
 }

@@ -2,15 +2,20 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/finx-connector/finx-connector/internal/natsconn"
 	"github.com/finx-connector/finx-connector/streams"
 )
 
-const applyRemedy = "finx-connector streams apply"
+const (
+	applyRemedy  = "finx-connector streams apply"
+	brokerRemedy = "mend what the broker says; `nats server report jetstream` shows its state"
+)
 
 func checkStreams(ctx context.Context, sheet *Sheet, b Broker) {
 	changes, err := b.Diff(ctx)
@@ -19,9 +24,9 @@ func checkStreams(ctx context.Context, sheet *Sheet, b Broker) {
 		judgeChanges(sheet, changes)
 	case invisible(sheet, GroupStreams, "configuration", err):
 	default:
-		sheet.fail(GroupStreams, "configuration", err.Error(), "mend what the broker says; `nats server report jetstream` shows its state")
+		sheet.fail(GroupStreams, "configuration", err.Error(), brokerRemedy)
 	}
-	found, consumers, err := b.Health(ctx)
+	found, consumers, errs := b.Health(ctx)
 	for _, s := range found {
 		judgeStream(sheet, s)
 	}
@@ -29,8 +34,17 @@ func checkStreams(ctx context.Context, sheet *Sheet, b Broker) {
 		judgeConsumer(sheet, c)
 	}
 	judgeCopies(sheet, found)
-	if err != nil && !invisible(sheet, GroupStreams, "health", err) {
-		sheet.fail(GroupStreams, "health", err.Error(), "mend what the broker says; `nats server report jetstream` shows its state")
+	var hidden []string
+	for _, err := range errs {
+		if errors.Is(err, natsconn.ErrForbidden) {
+			_, what, _ := strings.Cut(err.Error(), natsconn.ErrForbidden.Error()+": ")
+			hidden = append(hidden, what)
+			continue
+		}
+		sheet.fail(GroupStreams, "health", err.Error(), brokerRemedy)
+	}
+	if len(hidden) > 0 {
+		sheet.warn(GroupStreams, "health", "not visible: this user may not "+strings.Join(hidden, ", "), operatorRemedy)
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/finx-connector/finx-connector/events"
 )
 
 // Account is what the broker says of JetStream for this user's account.
@@ -92,38 +90,32 @@ type ConsumerHealth struct {
 	// there is none, or it cannot be read.
 	Oldest time.Time
 	At     time.Time
+
+	floor   uint64
+	filters []string
 }
 
 // Health asks how every stream and consumer of the topology is. What is missing is
-// left out: Diff says so. The error is the broker's.
-func (t Topology) Health(ctx context.Context, js jetstream.JetStream) ([]StreamHealth, []ConsumerHealth, error) {
-	var (
-		streams   []StreamHealth
-		consumers []ConsumerHealth
-	)
+// left out: Diff says so. It goes on after an error and returns all of them. Each
+// question is made through ask, nil meaning directly.
+func (t Topology) Health(ctx context.Context, js jetstream.JetStream, ask func(context.Context, func(context.Context) error) error) (
+	streams []StreamHealth, consumers []ConsumerHealth, errs []error,
+) {
+	if ask == nil {
+		ask = func(ctx context.Context, question func(context.Context) error) error { return question(ctx) }
+	}
 	handles := map[string]jetstream.Stream{}
-	look := func(kind Kind, name, full string) error {
-		s, err := js.Stream(ctx, full)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil
-		}
-		if err != nil {
-			return judge(fmt.Errorf("streams: reading stream %s: %w", full, err))
-		}
-		handles[full] = s
-		streams = append(streams, streamHealth(kind, name, s.CachedInfo()))
-		return nil
-	}
-	for _, s := range t.streams {
-		if err := look(s.kind, s.name, s.want.Name); err != nil {
-			return streams, nil, err
-		}
-	}
-	for _, o := range t.owned {
-		if handles[o.name] == nil {
-			if err := look(KindStream, o.name, o.name); err != nil {
-				return streams, nil, err
-			}
+	for _, one := range t.everyStream() {
+		full := one.want.Name
+		err := ask(ctx, func(ctx context.Context) (err error) {
+			handles[full], err = js.Stream(ctx, full)
+			return err
+		})
+		switch {
+		case err == nil:
+			streams = append(streams, streamHealth(one.kind, one.name, handles[full].CachedInfo()))
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			errs = append(errs, judge(fmt.Errorf("streams: reading stream %s: %w", full, err)))
 		}
 	}
 	for _, c := range t.consumers {
@@ -131,15 +123,38 @@ func (t Topology) Health(ctx context.Context, js jetstream.JetStream) ([]StreamH
 		if s == nil {
 			continue
 		}
-		h, found, err := consumerHealth(ctx, s, c)
-		if err != nil {
-			return streams, consumers, err
-		}
-		if found {
-			consumers = append(consumers, h)
+		err := ask(ctx, func(ctx context.Context) error {
+			h, err := consumerHealth(ctx, s, c)
+			if err == nil {
+				consumers = append(consumers, h)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrNotPullConsumer) {
+			errs = append(errs, judge(fmt.Errorf("streams: reading consumer %s of stream %s: %w", c.want.Durable, c.stream, err)))
 		}
 	}
-	return streams, consumers, nil
+	for i := range consumers { // apart, because who may see a consumer may not read its messages
+		h := &consumers[i]
+		if h.Pending > 0 || h.AckPending > 0 {
+			_ = ask(ctx, func(ctx context.Context) error {
+				h.Oldest = oldest(ctx, handles[h.Stream], h.floor+1, h.filters)
+				return ctx.Err()
+			})
+		}
+	}
+	return streams, consumers, errs
+}
+
+// everyStream lists ours and those of other teams, each once.
+func (t Topology) everyStream() []stream {
+	all := slices.Clone(t.streams)
+	for _, o := range t.owned {
+		if !slices.ContainsFunc(all, func(s stream) bool { return s.want.Name == o.name }) {
+			all = append(all, stream{kind: KindStream, name: o.name, want: jetstream.StreamConfig{Name: o.name}})
+		}
+	}
+	return all
 }
 
 func streamHealth(kind Kind, name string, info *jetstream.StreamInfo) StreamHealth {
@@ -160,28 +175,23 @@ func streamHealth(kind Kind, name string, info *jetstream.StreamInfo) StreamHeal
 	return h
 }
 
-func consumerHealth(ctx context.Context, s jetstream.Stream, c consumer) (h ConsumerHealth, found bool, err error) {
+func consumerHealth(ctx context.Context, s jetstream.Stream, c consumer) (ConsumerHealth, error) {
 	pull, err := s.Consumer(ctx, c.want.Durable)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrNotPullConsumer) {
-		return h, false, nil
-	}
 	if err != nil {
-		return h, false, judge(fmt.Errorf("streams: reading consumer %s of stream %s: %w", c.want.Durable, c.stream, err))
+		return ConsumerHealth{}, err
 	}
 	info := pull.CachedInfo()
-	h = ConsumerHealth{
+	h := ConsumerHealth{
 		Stream: c.stream, Name: c.want.Durable, Peers: peersOf(info.Cluster),
 		Pending: info.NumPending, AckPending: info.NumAckPending, MaxAckPending: info.Config.MaxAckPending,
 		Redelivered: info.NumRedelivered, Waiting: info.NumWaiting, AckWait: info.Config.AckWait,
 		MaxAge: s.CachedInfo().Config.MaxAge, At: info.TimeStamp,
+		floor: info.AckFloor.Stream, filters: filtersOf(info.Config),
 	}
 	if info.Paused {
 		h.Paused = max(info.PauseRemaining, time.Second)
 	}
-	if h.Pending > 0 || h.AckPending > 0 {
-		h.Oldest = oldest(ctx, s, info.AckFloor.Stream+1, filtersOf(info.Config))
-	}
-	return h, true, nil
+	return h, nil
 }
 
 // oldest returns when the first message from sequence on was stored that passes a
@@ -214,49 +224,4 @@ func peersOf(c *jetstream.ClusterInfo) Peers {
 	slices.Sort(p.Offline)
 	slices.Sort(p.Lagging)
 	return p
-}
-
-// ServeSubjects returns what serve publishes to, one subject of each kind, each in a
-// form that does nothing to the server should it be handed one without a body: for
-// natsconn.Rights. API subjects stand under js's prefix or domain only when that is
-// the default.
-func (t Topology) ServeSubjects() []string {
-	const one = "00000000-0000-0000-0000-000000000000"
-	c := t.cfg
-	var all []string
-	add := func(subjects ...string) { all = append(all, subjects...) }
-	for _, typ := range events.OutputTypes() {
-		if typ == events.TypeReplayCompleted {
-			continue // which operators publish
-		}
-		subject := c.Codec.Subject(typ)
-		if c.PerConnection {
-			subject += "." + one
-		}
-		add(subject)
-	}
-	add(c.Codec.Subject(events.TypeSyncRequested), c.Codec.Subject(events.SubjectTimer)+".doctor")
-	for _, typ := range events.InputTypes() {
-		add(c.Codec.Subject(events.SubjectDLQ + "." + typ))
-	}
-	for _, consumer := range t.consumers {
-		at := consumer.stream + "." + consumer.want.Durable
-		// An acknowledgement has five tokens more, so this one is nobody's.
-		add("$JS.API.CONSUMER.INFO."+at, "$JS.API.CONSUMER.MSG.NEXT."+at, "$JS.ACK."+at+".doctor")
-	}
-	for _, bucket := range []string{BucketConnections, BucketLeases, BucketControl, BucketEscrow} {
-		add("$KV."+bucket+".doctor", "$JS.API.STREAM.MSG.GET."+keyValuePrefix+bucket)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// TraceSubjects returns questions that the broker answers to whoever may see the
-// topology or a part of it, for natsconn.Rights.
-func (t Topology) TraceSubjects() []string {
-	all := []string{"$JS.API.STREAM.INFO." + t.names.Events}
-	for _, c := range t.consumers {
-		all = append(all, "$JS.API.CONSUMER.INFO."+c.stream+"."+c.want.Durable)
-	}
-	return append(all, "$JS.API.INFO")
 }

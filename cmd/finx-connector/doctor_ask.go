@@ -50,12 +50,8 @@ func (e *examination) broker() doctor.Broker {
 		Connect: e.connect,
 		Account: answer(e, func(ctx context.Context) (streams.Account, error) { return topology.Account(ctx, e.js) }),
 		Diff:    answer(e, func(ctx context.Context) ([]streams.Change, error) { return topology.Diff(ctx, e.js) }),
-		Health: func(ctx context.Context) (found []streams.StreamHealth, consumers []streams.ConsumerHealth, err error) {
-			err = e.complaints.During(ctx, func(ctx context.Context) error {
-				found, consumers, err = topology.Health(ctx, e.js)
-				return err
-			})
-			return found, consumers, err
+		Health: func(ctx context.Context) ([]streams.StreamHealth, []streams.ConsumerHealth, []error) {
+			return topology.Health(ctx, e.js, e.complaints.During)
 		},
 		Rights: func(ctx context.Context) (tried, denied []string, anything bool, err error) {
 			tried = topology.ServeSubjects()

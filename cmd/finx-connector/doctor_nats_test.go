@@ -119,7 +119,7 @@ func TestDoctorOfTheMonitoringPort(t *testing.T) {
 func TestDoctorOfRights(t *testing.T) {
 	look := []string{"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.*.*", "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>"}
 	serve := append([]string{
-		"widget.link.created", "connection.>", "transactions.>", "finx.timer.>", "dlq.>", "$JS.API.CONSUMER.MSG.NEXT.*.*", "$JS.ACK.>", "$KV.>",
+		"widget.link.created", "connection.>", "transactions.>", "finx.timer.>", "dlq.>", "$JS.API.CONSUMER.MSG.NEXT.*.*", "$JS.ACK.>", "$KV.>", "$O.>",
 	}, look...)
 	var users []*server.User
 	for name, allow := range map[string][]string{
@@ -154,6 +154,7 @@ func TestDoctorOfRights(t *testing.T) {
 	in.doctor(t, exitOK).
 		says(t, doctor.Warn, "nats", "JetStream", "not visible", `Publish to "$JS.API.INFO"`, "operator's credentials").
 		says(t, doctor.Warn, "streams", "configuration", "not visible", `Publish to "$JS.API.STREAM.INFO.FINX_REQUESTS"`).
+		says(t, doctor.Warn, "streams", "health", "not visible", "FINX_DLQ", "KV_finx_escrow").
 		says(t, doctor.Warn, "state", "dead letters", "not visible")
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("refusals took %s: they were waited for", took)
