@@ -38,7 +38,7 @@ func tracing(t *testing.T) (change func(*consumer.Config, *consumer.Lane), colle
 		t.Fatal(err)
 	}
 	collect = func() []telemetrytest.Span {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
 		defer cancel()
 		if err := tracer.Stop(ctx); err != nil {
 			t.Error(err)

@@ -74,7 +74,7 @@ func (b *budget) leftOut() int {
 
 // late is a step that was left out. If it fails, its span is made after the fact.
 type late struct {
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // what the span is made below, if it is made
 	budget *budget
 	name   string
 	kind   Kind

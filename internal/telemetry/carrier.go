@@ -17,12 +17,13 @@ const (
 	traceState  = "tracestate"
 )
 
-func (r Remote) context() trace.SpanContext {
+func (r Remote) context(ctx context.Context) trace.SpanContext {
 	if r.TraceParent == "" {
 		return trace.SpanContext{}
 	}
 	carrier := propagation.MapCarrier{traceParent: r.TraceParent, traceState: r.TraceState}
-	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{}) // which stays if there is nothing to be read
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(ctx, carrier))
 }
 
 // Carry returns what a message that is made under ctx is to carry: the span in ctx,
@@ -56,7 +57,7 @@ func (t *Tracer) Begin(ctx context.Context, name string, from Origin) (context.C
 		return ctx, Span{}
 	}
 	options := []trace.SpanStartOption{trace.WithSpanKind(consumer.otel())}
-	upstream, earlier := from.Upstream.context(), from.Earlier.context()
+	upstream, earlier := from.Upstream.context(ctx), from.Earlier.context(ctx)
 	if upstream.IsValid() && !from.Apart {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, upstream)
 	} else {

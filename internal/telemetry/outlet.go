@@ -24,8 +24,8 @@ type outlet struct {
 	log      *slog.Logger
 
 	most    int64
-	waiting atomic.Int64 // ended and not handed to the exporter
-	working context.Context
+	waiting atomic.Int64    // ended and not handed to the exporter
+	working context.Context //nolint:containedctx // ends exports that nobody waits for any more
 	cancel  context.CancelFunc
 
 	mu     sync.Mutex
@@ -33,9 +33,9 @@ type outlet struct {
 	unsaid int       // lost since
 }
 
-func newOutlet(exporter sdktrace.SpanExporter, queue int, c Config) *outlet {
+func newOutlet(ctx context.Context, exporter sdktrace.SpanExporter, queue int, c Config) *outlet {
 	o := &outlet{exporter: exporter, most: int64(queue), metrics: c.Metrics, log: c.Logger}
-	o.working, o.cancel = context.WithCancel(context.Background())
+	o.working, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	// Never the first to be full: waiting counts what is in its batch as well.
 	o.batches = sdktrace.NewBatchSpanProcessor(exportTo{o}, sdktrace.WithMaxQueueSize(queue))
 	return o
@@ -53,7 +53,7 @@ func (q queueOf) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 func (q queueOf) OnEnd(s sdktrace.ReadOnlySpan) {
 	if q.waiting.Add(1) > q.most {
 		q.waiting.Add(-1)
-		q.lost(1, dropQueueFull, nil)
+		q.lost(q.working, 1, dropQueueFull, nil)
 		return
 	}
 	q.batches.OnEnd(s)
@@ -74,9 +74,10 @@ func (e exportTo) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan
 	e.waiting.Add(-int64(len(spans)))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(e.working, cancel)()
+	unhook := context.AfterFunc(e.working, cancel) //nolint:contextcheck // the end of the process, beside that of the export
+	defer unhook()
 	if err := e.exporter.ExportSpans(ctx, spans); err != nil {
-		e.lost(len(spans), dropNotSent, err)
+		e.lost(ctx, len(spans), dropNotSent, err)
 		return nil
 	}
 	e.metrics.sent(len(spans))
@@ -87,7 +88,7 @@ func (e exportTo) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan
 func (e exportTo) Shutdown(ctx context.Context) error { return e.exporter.Shutdown(ctx) }
 
 // lost counts spans that nobody will see, and says so once in a while.
-func (o *outlet) lost(n int, reason string, err error) {
+func (o *outlet) lost(ctx context.Context, n int, reason string, err error) {
 	o.metrics.dropped(n, reason)
 	o.mu.Lock()
 	o.unsaid += n
@@ -101,5 +102,5 @@ func (o *outlet) lost(n int, reason string, err error) {
 	if err != nil {
 		attrs = append(attrs, slog.String("error", oneLine(err.Error(), maxDescription)))
 	}
-	o.log.LogAttrs(context.Background(), slog.LevelWarn, "spans dropped", attrs...)
+	o.log.LogAttrs(ctx, slog.LevelWarn, "spans dropped", attrs...)
 }

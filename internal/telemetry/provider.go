@@ -47,7 +47,7 @@ func New(ctx context.Context, c Config) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: configuring OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	out := newOutlet(exporter, p.queue, c)
+	out := newOutlet(ctx, exporter, p.queue, c)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(p.sampler.sampler()),
 		sdktrace.WithResource(about),

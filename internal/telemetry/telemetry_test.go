@@ -2,9 +2,13 @@ package telemetry_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +56,7 @@ func newTracer(t testing.TB, c telemetry.Config) *telemetry.Tracer {
 // stop sends what is left; a second time it does nothing.
 func stop(t testing.TB, tracer *telemetry.Tracer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
 	defer cancel()
 	if err := tracer.Stop(ctx); err != nil {
 		t.Error(err)
@@ -293,5 +297,34 @@ func TestHeadersAndCompressionAreOpenTelemetrysOwn(t *testing.T) {
 	}
 	if h.Get("X-Tenant") != "blue" || h.Get("Content-Encoding") != "gzip" {
 		t.Errorf("headers %v", h)
+	}
+}
+
+// A collector behind a certificate of one's own, spoken to in JSON.
+func TestCertificateAndJSON(t *testing.T) {
+	kind := make(chan string, 10)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		kind <- req.URL.Path + " " + req.Header.Get("Content-Type")
+	}))
+	t.Cleanup(s.Close)
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", path)
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+	c := config("", nil)
+	c.Getenv, c.TracesEndpoint = nil, s.URL+"/here"
+	tracer := newTracer(t, c)
+	_, span := tracer.Begin(t.Context(), "process x", telemetry.Origin{})
+	span.End(nil)
+	stop(t, tracer)
+	select {
+	case got := <-kind:
+		if got != "/here application/json" {
+			t.Errorf("the request went as %s", got)
+		}
+	default:
+		t.Error("nothing arrived")
 	}
 }

@@ -126,7 +126,7 @@ func spanOf(s *tracepb.Span, about map[string]string) Span {
 		TraceID: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), ParentID: hex.EncodeToString(s.GetParentSpanId()),
 		Attributes: attributes(s.GetAttributes()), Resource: about,
 		Failed: s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR, Description: s.GetStatus().GetMessage(),
-		Begun: time.Unix(0, int64(s.GetStartTimeUnixNano())), Ended: time.Unix(0, int64(s.GetEndTimeUnixNano())), //nolint:gosec // nanoseconds of this century
+		Begun: time.Unix(0, int64(s.GetStartTimeUnixNano())), Ended: time.Unix(0, int64(s.GetEndTimeUnixNano())),
 	}
 	for _, e := range s.GetEvents() {
 		out.Events = append(out.Events, e.GetName())
