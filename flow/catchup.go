@@ -26,8 +26,9 @@ const (
 )
 
 // CatchUp rotates what the timers should have rotated: after the service was
-// down, after the timers were lost, and for connections that never had one. One
-// replica at a time does it; the others return at once.
+// down, after the timers were lost, and for connections that never had one. It
+// sets the timers of fetches again that are long overdue. One replica at a time
+// does it; the others return at once.
 //
 // It walks all records and takes the overdue in the order in which their tokens
 // end, whatever order the broker fires overdue timers in; those whose end has
@@ -41,14 +42,18 @@ func (f *Flow) CatchUp(ctx context.Context) error {
 
 func (f *Flow) catchUpAll(held context.Context) error {
 	for {
-		list, more, err := f.overdue(held, catchUpKeep)
+		lost := f.lost(time.Now())
+		list, more, err := f.overdue(held, catchUpKeep, lost)
 		if err != nil && held.Err() == nil && fault.DependencyOf(err) == "" {
 			// Records that nobody can read: walking again would not change them.
 			f.Logger.ErrorContext(held, "catch-up passes over connections", "error", err)
 			err = nil
 		}
 		run := &catchUp{Flow: f, slots: make(chan struct{}, catchUpWidth)}
-		runErr := run.all(held, list)
+		runErr := f.resetTimers(held, lost.found)
+		if runErr == nil {
+			runErr = run.all(held, list)
+		}
 		if runErr == nil && err == nil && !more {
 			f.Metrics.finished(dutyWalk)
 			return nil
@@ -66,8 +71,9 @@ type overdueConnection struct {
 }
 
 // overdue returns the most urgent overdue connections in order, and whether
-// there are more than limit. An error may come with a usable list.
-func (f *Flow) overdue(ctx context.Context, limit int) (list []overdueConnection, more bool, err error) {
+// there are more than limit. lost sees every record. An error may come with a
+// usable list.
+func (f *Flow) overdue(ctx context.Context, limit int, lost *lostTimers) (list []overdueConnection, more bool, err error) {
 	b, now := f.Background, time.Now()
 	all := newCensus(now, b.Lifetime)
 	cut := func() {
@@ -78,6 +84,7 @@ func (f *Flow) overdue(ctx context.Context, limit int) (list []overdueConnection
 	}
 	err = b.Catalogue.List(ctx, func(rec connection.Record) error {
 		all.count(rec)
+		lost.see(rec)
 		if rec.State != connection.Established || rec.KeepAliveAt.After(now) {
 			return nil
 		}

@@ -33,7 +33,7 @@ func (h herd) List(_ context.Context, each func(connection.Record) error) error 
 func TestAWalkRemembersTheMostUrgentOnly(t *testing.T) {
 	unreadable := errors.New("one record is unreadable")
 	f := &Flow{Config: Config{Background: &Background{Catalogue: herd{n: 1000, err: unreadable}, Lifetime: 90 * day, Lead: 30 * day}}}
-	list, more, err := f.overdue(t.Context(), 10)
+	list, more, err := f.overdue(t.Context(), 10, f.lost(time.Now()))
 	if len(list) != 10 || cap(list) > 100 || !more || !errors.Is(err, unreadable) {
 		t.Fatalf("%d of %d, more: %v, error %v", len(list), cap(list), more, err)
 	}
@@ -43,7 +43,7 @@ func TestAWalkRemembersTheMostUrgentOnly(t *testing.T) {
 		}
 	}
 	f.Background.Catalogue = herd{n: 10}
-	if list, more, err := f.overdue(t.Context(), 10); len(list) != 10 || more || err != nil {
+	if list, more, err := f.overdue(t.Context(), 10, f.lost(time.Now())); len(list) != 10 || more || err != nil {
 		t.Errorf("%d, more: %v, error %v", len(list), more, err)
 	}
 }
@@ -54,7 +54,7 @@ func BenchmarkWalk(b *testing.B) {
 	f := &Flow{Config: Config{Background: &Background{Catalogue: herd{n: 1_000_000}, Lifetime: 90 * day, Lead: 30 * day}}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if list, _, err := f.overdue(b.Context(), catchUpKeep); len(list) != catchUpKeep || err != nil {
+		if list, _, err := f.overdue(b.Context(), catchUpKeep, f.lost(time.Now())); len(list) != catchUpKeep || err != nil {
 			b.Fatal(len(list), err)
 		}
 	}

@@ -139,6 +139,7 @@ type memoryBus struct {
 	mu        sync.Mutex
 	published []events.Output
 	requests  int
+	asked     []string // ids of the requests
 }
 
 func (b *memoryBus) Publish(_ context.Context, o events.Output) error {
@@ -151,6 +152,7 @@ func (b *memoryBus) Publish(_ context.Context, o events.Output) error {
 func (b *memoryBus) RequestSync(_ context.Context, id string, _ time.Time, _ events.Cause, in events.SyncRequested) error {
 	b.mu.Lock()
 	b.requests++
+	b.asked = append(b.asked, id)
 	b.mu.Unlock()
 	if b.syncs {
 		go func() {

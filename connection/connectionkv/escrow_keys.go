@@ -103,3 +103,13 @@ func (b bucket) deleted(ctx context.Context) (map[string]bool, error) {
 		}
 	}
 }
+
+// stopWatch ends a watch and takes what it still wants to deliver: nats.go's
+// watcher would wait for ever on a full channel otherwise.
+func stopWatch(w jetstream.KeyWatcher) {
+	_ = w.Stop()
+	go func() {
+		for range w.Updates() { // only drained; the closed handler ends it
+		}
+	}()
+}

@@ -13,9 +13,16 @@ import (
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
-// stallTimeout is how long List waits for the next record before it calls the
-// broker away.
-const stallTimeout = 30 * time.Second
+const (
+	// stallTimeout is how long List waits for the next record before it calls the
+	// broker away.
+	stallTimeout = 30 * time.Second
+	// listAhead is how many records are asked for before they are needed: half a
+	// megabyte of usual ones.
+	listAhead = 256
+	// listHeartbeat is how soon a lost request is noticed and made again.
+	listHeartbeat = 5 * time.Second
+)
 
 // UnreadableError lists the records that List had to leave out.
 type UnreadableError struct {
@@ -43,60 +50,64 @@ func (s *Store) List(ctx context.Context, each func(connection.Record) error) er
 }
 
 func (s *Store) list(ctx context.Context, each func(connection.Record) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	kv, err := s.records.js.KeyValue(ctx, s.records.name)
+	fail := func(err error) error { return fmt.Errorf("connectionkv: listing records: %w", judgeRead(err)) }
+	prefix := s.records.keySubject(recordPrefix)
+	// Pulled, in pieces: a watch has the broker push up to 32 MB ahead of whoever
+	// decodes them, and with the garbage of that a process is three times its size.
+	walk, err := s.records.js.OrderedConsumer(ctx, "KV_"+s.records.name, jetstream.OrderedConsumerConfig{FilterSubjects: []string{prefix + ">"}})
 	if err != nil {
-		return fmt.Errorf("connectionkv: listing records: %w", judgeRead(err))
+		return fail(err)
 	}
-	w, err := kv.Watch(ctx, recordPrefix+">", jetstream.IgnoreDeletes())
+	if info := walk.CachedInfo(); info != nil && info.NumPending == 0 {
+		return nil
+	}
+	messages, err := walk.Messages(jetstream.PullMaxMessages(listAhead), jetstream.PullHeartbeat(listHeartbeat))
 	if err != nil {
-		return fmt.Errorf("connectionkv: listing records: %w", judgeRead(err))
+		return fail(err)
 	}
-	defer stopWatch(w)
-
+	defer messages.Stop()
 	unreadable := &UnreadableError{}
-	stall := time.NewTimer(stallTimeout)
-	defer stall.Stop()
 	for {
-		select {
-		case e, open := <-w.Updates():
-			if !open {
-				return fmt.Errorf("connectionkv: listing records: %w", judgeRead(errors.New("the watch ended early")))
-			}
-			if e == nil { // all that there was at the start has come
-				return unreadable.orNil()
-			}
-			stall.Reset(stallTimeout)
-			r, err := connection.Decode(e.Value())
+		m, err := nextOf(ctx, messages)
+		if err != nil {
+			return fail(err)
+		}
+		if isValue(m.Headers()) {
+			r, err := connection.Decode(m.Data())
 			if err != nil {
-				unreadable.add(e.Key(), err)
-				continue
-			}
-			if err := each(r); err != nil {
+				unreadable.add(strings.TrimPrefix(m.Subject(), prefix), err)
+			} else if err := each(r); err != nil {
 				return err
 			}
-			stall.Reset(stallTimeout)
-		case <-stall.C:
-			return fmt.Errorf("connectionkv: listing records: %w", judgeRead(fmt.Errorf("no record came within %s", stallTimeout)))
-		case <-ctx.Done():
-			return fmt.Errorf("connectionkv: listing records: %w", judgeRead(context.Cause(ctx)))
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fail(err)
+		}
+		if meta.NumPending == 0 { // all that there was, and what came meanwhile
+			return unreadable.orNil()
 		}
 	}
 }
 
-// stopWatch ends a watch and takes what it still wants to deliver: nats.go's
-// watcher would wait for ever on a full channel otherwise.
-func stopWatch(w jetstream.KeyWatcher) {
-	_ = w.Stop()
-	go func() {
-		for range w.Updates() { // only drained; the closed handler ends it
-		}
-	}()
+// nextOf waits for the next message, but not for ever.
+func nextOf(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	waiting, cancel := context.WithTimeout(ctx, stallTimeout)
+	defer cancel()
+	m, err := messages.Next(jetstream.NextContext(waiting))
+	switch {
+	case err == nil:
+		return m, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case waiting.Err() != nil:
+		return nil, fmt.Errorf("no record came within %s", stallTimeout)
+	}
+	return nil, err
 }
 
-func (e *UnreadableError) add(key string, err error) {
-	e.IDs = append(e.IDs, strings.TrimPrefix(key, recordPrefix))
+func (e *UnreadableError) add(id string, err error) {
+	e.IDs = append(e.IDs, id)
 	if e.First == nil {
 		e.First = err
 	}
