@@ -71,6 +71,7 @@ var arrows = map[string][]string{
 	"internal/vaulttest":                       {"internal/vaultdev"},
 	"e2e":                                      {},
 	"tools/vaultbuild":                         {"internal/vaultdev"},
+	"deploy/prometheus":                        {},
 
 	// What measures the connector from outside, and what it is measured against.
 	"bench": {
