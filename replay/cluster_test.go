@@ -47,3 +47,26 @@ func TestAReplayRidesThroughElections(t *testing.T) {
 		})
 	}
 }
+
+// The node that leads the stream is killed outright: what it was asked last may be
+// stored or not, and is stored once in the end.
+func TestAReplayRidesThroughTheKillOfALeader(t *testing.T) {
+	cluster := natstest.ExternalCluster(t, 3)
+	r := newRig(t, setup{url: cluster.URL(), config: streams.Config{Replicas: 3}})
+	cluster.WaitHealthy(time.Minute)
+	r.fill(200)
+	j := r.plan(replay.Request{Mode: replay.Outputs})
+	longest, last := time.Duration(0), time.Now()
+	result, err := j.Run(t.Context(), replay.RunOptions{Rate: 1e5, Progress: func(p replay.Progress) {
+		if p.Done == 80 {
+			cluster.Nodes[cluster.StreamLeader(r.js, events.StreamEvents)].Kill()
+			last = time.Now()
+		}
+		longest, last = max(longest, time.Since(last)), time.Now()
+	}})
+	if err != nil || result.Replayed != 200 || result.Duplicates != 0 || result.Outcome != replay.Completed {
+		t.Fatalf("%v, %+v", err, result)
+	}
+	r.holds(events.StreamEvents, j.ID(), 200)
+	t.Logf("the longest wait was %s", longest.Round(time.Millisecond))
+}

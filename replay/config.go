@@ -101,8 +101,10 @@ type inputGroup struct{ typ, stream string }
 func (r *Replayer) inputGroups() []inputGroup {
 	s := r.cfg.Streams
 	return []inputGroup{
-		{events.TypeConnectRequested, s.Connects}, {events.TypeSyncRequested, s.Syncs},
-		{events.TypeErasureRequested, s.Erasures}, {events.TypeCallbackReceived, s.Callbacks},
+		{events.TypeConnectRequested, s.Connects},
+		{events.TypeSyncRequested, s.Syncs},
+		{events.TypeErasureRequested, s.Erasures},
+		{events.TypeCallbackReceived, s.Callbacks},
 	}
 }
 

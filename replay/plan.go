@@ -230,6 +230,7 @@ func (j *Job) source() source {
 		return &inputs{Replayer: j.r, id: j.cp.ID, req: req, known: known}
 	case Refetch:
 		return &refetch{Replayer: j.r, id: j.cp.ID, req: req, begun: j.cp.PlannedAt, known: known}
+	case Outputs:
 	}
 	return &outputs{Replayer: j.r, id: j.cp.ID, req: j.cp.Request}
 }

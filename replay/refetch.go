@@ -73,12 +73,11 @@ func (f *refetch) each(ctx context.Context, at position, planning bool, fn func(
 func (f *refetch) list(ctx context.Context) ([]listed, error) {
 	states := connection.States()
 	var all []listed
-	take := func(r connection.Record) error {
+	take := func(r connection.Record) {
 		id, ok := parseID(r.ID)
 		if ok && f.chosen(r) {
 			all = append(all, listed{id: id, state: uint8(max(slices.Index(states, r.State), 0)), calls: int32(f.fetchCalls(r))}) //nolint:gosec // small numbers
 		}
-		return nil
 	}
 	if id := f.req.Selection.Connection; id != "" {
 		r, err := f.known.record(ctx, id)
@@ -88,13 +87,16 @@ func (f *refetch) list(ctx context.Context) ([]listed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("replay: reading connection %s: %w", id, err)
 		}
-		_ = take(r) // never fails
+		take(r)
 		return all, nil
 	}
 	f.unreadable = nil
 	err := retry.Do(ctx, f.policy, func(ctx context.Context) error {
 		all = all[:0]
-		err := f.cfg.Records.List(ctx, take)
+		err := f.cfg.Records.List(ctx, func(r connection.Record) error {
+			take(r)
+			return nil
+		})
 		if errors.As(err, &f.unreadable) {
 			return nil
 		}

@@ -54,7 +54,9 @@ func usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(fo
 // Check says what is wrong with a request as far as no server is needed for it.
 // Errors: *UsageError.
 func (q Request) Check(codec events.Codec) error {
-	s := q.Selection
+	if err := q.Selection.check(); err != nil {
+		return err
+	}
 	switch {
 	case q.Mode != Outputs && q.Mode != Inputs && q.Mode != Refetch:
 		return usage("there is no replay of %q", q.Mode)
@@ -62,6 +64,22 @@ func (q Request) Check(codec events.Codec) error {
 		return usage("--by is empty: a replay is on somebody's account")
 	case len(q.By) > maxText || len(q.Reason) > maxText:
 		return usage("--by and --reason have at most %d bytes", maxText)
+	case q.To != "" && q.Mode != Outputs:
+		return usage("--to is for outputs: inputs are handled on their own subjects")
+	case q.Full && q.Mode != Refetch:
+		return usage("--full is for refetch")
+	case q.Mode == Refetch:
+		return q.checkRefetch()
+	}
+	return checkTarget(codec, q.To)
+}
+
+// maxText bounds what an operator may write into the record.
+const maxText = 1024
+
+// check looks at a selection alone.
+func (s Selection) check() error {
+	switch {
 	case !s.Since.IsZero() && !s.Until.IsZero() && s.Until.Before(s.Since):
 		return usage("--until is before --since")
 	case s.ToSeq > 0 && s.ToSeq < s.FromSeq:
@@ -72,19 +90,9 @@ func (q Request) Check(codec events.Codec) error {
 		return usage("--user is longer than any user_id")
 	case s.Subject != "" && !isSubject(s.Subject, true):
 		return usage("--subject must be a NATS subject")
-	case q.To != "" && q.Mode != Outputs:
-		return usage("--to is for outputs: inputs are handled on their own subjects")
-	case q.Full && q.Mode != Refetch:
-		return usage("--full is for refetch")
 	}
-	if q.Mode == Refetch {
-		return q.checkRefetch()
-	}
-	return checkTarget(codec, q.To)
+	return nil
 }
-
-// maxText bounds what an operator may write into the record.
-const maxText = 1024
 
 func (q Request) checkRefetch() error {
 	s := q.Selection

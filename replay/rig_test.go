@@ -261,14 +261,6 @@ func (r *rig) interruptAfter(j *replay.Job, n int) (replay.Result, error) {
 	}})
 }
 
-func msgIDs(all []events.Message) []string {
-	var ids []string
-	for _, m := range all {
-		ids = append(ids, m.Header[events.HeaderMsgID]...)
-	}
-	return ids
-}
-
 // doubles returns what is in a list more than once.
 func doubles(list []string) []string {
 	seen := map[string]int{}

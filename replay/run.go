@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,9 +31,10 @@ type Progress struct {
 
 // Result is what became of a replay, over all its runs.
 type Result struct {
+	Counts
+
 	ReplayID string `json:"replay_id"`
 	Outcome  State  `json:"outcome"`
-	Counts
 
 	Failures       []Failure `json:"failures,omitempty"`
 	ReferencesGone int       `json:"references_gone,omitempty"` // large objects that are no longer in the store
@@ -70,7 +72,7 @@ func (j *Job) Run(ctx context.Context, o RunOptions) (Result, error) {
 		if c.State = Running; c.StartedAt.IsZero() {
 			c.StartedAt = time.Now().UTC()
 		}
-		c.Holder, c.Failures = j.r.cfg.Holder, c.Failures[:len(c.Failures):len(c.Failures)]
+		c.Holder, c.Failures = j.r.cfg.Holder, slices.Clip(c.Failures)
 	})
 	resumed := j.cp.State != ""
 	if err := k.settle(ctx); err != nil { // from here on the replay is ours
@@ -108,7 +110,7 @@ func (j *Job) work(ctx context.Context, k *keeper, o RunOptions, resumed bool) e
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		did, err := j.one(ctx, k, pace, it)
+		did, err := j.one(ctx, pace, it)
 		if err != nil {
 			return err
 		}
@@ -125,7 +127,7 @@ func (j *Job) work(ctx context.Context, k *keeper, o RunOptions, resumed bool) e
 }
 
 // one deals with one item and says what that changes in the books.
-func (j *Job) one(ctx context.Context, k *keeper, pace *pace, it item) (func(*checkpoint), error) {
+func (j *Job) one(ctx context.Context, pace *pace, it item) (func(*checkpoint), error) {
 	switch {
 	case it.skip != "":
 		return func(c *checkpoint) { c.Counts.Skipped++ }, nil
