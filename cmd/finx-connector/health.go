@@ -93,12 +93,14 @@ func (v *verdict) ask(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("health: asking LISTEN_ADDR %s: %w", v.Addr, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxHealthBytes))
 	if err != nil {
 		return fmt.Errorf("health: reading the answer of %s: %w", v.Addr, err)
 	}
-	var state struct{ Dependencies []healthDependency }
+	var state struct {
+		Dependencies []healthDependency `json:"dependencies"`
+	}
 	if json.Unmarshal(body, &state) == nil { // /healthz writes no JSON, and neither does somebody else on that port
 		v.Dependencies = state.Dependencies
 	}

@@ -1,6 +1,7 @@
 package deploycheck
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -47,7 +48,7 @@ func loadValues(t *testing.T, yaml string) map[string]any {
 }
 
 // render returns the files that the chart makes of values. The schema is checked.
-func render(values map[string]any) (map[string]string, error) {
+func render(ctx context.Context, values map[string]any) (map[string]string, error) {
 	c, err := loader.Load(chartDir())
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func render(values map[string]any) (map[string]string, error) {
 		return nil, err
 	}
 	e := engine.Engine{}
-	files, err := e.Render(c, all)
+	files, err := e.RenderWithContext(ctx, c, all)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func TestChartPassesLint(t *testing.T) {
 
 func TestNotesSayWhatIsOff(t *testing.T) {
 	notes := func(name string) string {
-		files, err := render(valuesFiles(t)[name])
+		files, err := render(t.Context(), valuesFiles(t)[name])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,11 +117,11 @@ func TestSchemaRefuses(t *testing.T) {
 		"volumes of nothing":     {least + "}\nescrow: {dir: {enabled: false, persistent: true}}", "enabled"},
 		"too short a grace":      {least + "}\nextraGraceSeconds: 5", "extraGraceSeconds"},
 	} {
-		if _, err := render(loadValues(t, tc.yaml)); err == nil || !strings.Contains(err.Error(), tc.complaint) {
+		if _, err := render(t.Context(), loadValues(t, tc.yaml)); err == nil || !strings.Contains(err.Error(), tc.complaint) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := render(loadValues(t, least+"}")); err != nil {
+	if _, err := render(t.Context(), loadValues(t, least+"}")); err != nil {
 		t.Error(err)
 	}
 }

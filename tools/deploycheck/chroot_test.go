@@ -23,7 +23,7 @@ func jail(t *testing.T) string {
 	}
 	dir := t.TempDir()
 	data := read(t, program(t, "finx-connector"))
-	if err := os.WriteFile(filepath.Join(dir, "finx-connector"), data, 0o555); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(dir, "finx-connector"), data, 0o555); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := jailed(t.Context(), dir, nil, "version").CombinedOutput(); err != nil && strings.Contains(string(out), "jail: ") {

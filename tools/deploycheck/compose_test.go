@@ -1,7 +1,6 @@
 package deploycheck
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +40,7 @@ func compose(t *testing.T) *types.Project {
 		}
 	}
 	file := filepath.Join(dir, "compose.yaml")
-	p, err := loader.LoadWithContext(context.Background(), types.ConfigDetails{
+	p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
 		WorkingDir: dir, ConfigFiles: []types.ConfigFile{{Filename: file}}, Environment: types.Mapping{},
 	}, loader.WithProfiles([]string{"*"}))
 	if err != nil {

@@ -65,7 +65,7 @@ func kinds() map[string]func() meta.Object {
 // does not have, or has twice, is an error.
 func objects(t *testing.T, values map[string]any) []meta.Object {
 	t.Helper()
-	files, err := render(values)
+	files, err := render(t.Context(), values)
 	if err != nil {
 		t.Fatal(err)
 	}
