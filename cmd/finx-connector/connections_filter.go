@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -57,22 +56,6 @@ func (f *connectionFilter) check() error {
 	f.older, f.has.stale, err = span("--stale", f.stale)
 	f.has.problem = f.problem != ""
 	return err
-}
-
-// span reads a duration, which may be given in days.
-func span(flag, text string) (d time.Duration, given bool, err error) {
-	if text == "" {
-		return 0, false, nil
-	}
-	if days, isDays := strings.CutSuffix(text, "d"); isDays {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return time.Duration(n) * day, true, nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return d, true, nil
-	}
-	return 0, false, usagef("%s must be a duration such as 14d or 24h", flag)
 }
 
 func (f *connectionFilter) takes(v connectionView, now time.Time) bool {

@@ -53,21 +53,6 @@ func (f *letterFilter) filter(now time.Time) (dlq.Filter, error) {
 	return out, nil
 }
 
-// moment reads a time or a duration ago; the zero time for an empty text.
-func moment(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, usagef("%s must be an RFC 3339 time or a duration such as 24h", flag)
-	}
-	return at, nil
-}
-
 // letterSelection names dead letters: by sequence, by filter, or all of them.
 type letterSelection struct {
 	chosen letterFilter

@@ -85,7 +85,11 @@ func (o *observer) take(msg jetstream.Msg) {
 	}
 	s.location, s.payload.Location = s.payload.Location, ""
 	s.Facts = facts(s)
-	o.print.outf("%-34s id=%s connection=%s %s", s.Type, short(s.ID), short(s.ConnectionID), s.Facts)
+	about := "connection=" + short(s.ConnectionID)
+	if s.ConnectionID == "" { // what operators did
+		about = ""
+	}
+	o.print.outf("%-34s id=%s %s %s", s.Type, short(s.ID), about, s.Facts)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seen = append(o.seen, s)
