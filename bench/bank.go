@@ -51,7 +51,7 @@ type recording struct {
 func newBank(ctx context.Context, s scenario, data *recording) (*bank, error) {
 	b := &bank{
 		sandbox: finxtest.New(finxtest.Options{
-			ClientID: clientID, ClientSecret: clientSecret, Seed: 1,
+			ClientID: clientID, ClientSecret: clientSecret, Seed: 1, AccessLifetime: s.accessLifetime,
 			HistoryEnd: time.Now().UTC().AddDate(0, 0, -1), // the same bytes on every side
 			Shape:      finxtest.Shape{PerAccount: []int{s.Transactions}, Days: 365},
 		}),

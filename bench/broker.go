@@ -6,6 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -39,6 +43,13 @@ func brokerMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench: starting the broker:", err)
 		return 1
 	}
+	collect := make(chan os.Signal, 1)
+	signal.Notify(collect, syscall.SIGUSR2)
+	go func() {
+		for range collect { // what is resident after this is what is held
+			debug.FreeOSMemory()
+		}
+	}()
 	fmt.Fprintln(stdout, readyWord, srv.ClientURL())
 	_, _ = io.Copy(io.Discard, stdin) // whatever ends it, we are done
 	srv.Shutdown()
@@ -46,7 +57,7 @@ func brokerMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-const brokerStart = 20 * time.Second
+const brokerStart = 5 * time.Minute // a large store is read before the server is ready
 
 // startBroker starts a JetStream server with an empty store.
 func (h *harness) startBroker(ctx context.Context, dir string) (*child, string, error) {

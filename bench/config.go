@@ -182,6 +182,8 @@ type scenario struct {
 	Events       int           `json:"events"` // callbacks in a round
 	Transactions int           `json:"transactions"`
 	Page         int           `json:"page"`
+
+	accessLifetime time.Duration // of the sandbox's access tokens; 0 is its default
 }
 
 func (s scenario) String() string {

@@ -34,6 +34,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(args) > 0 && args[0] == brokerCommand {
 		return brokerMain(args[1:], stdin, stdout, stderr)
 	}
+	if len(args) > 0 && args[0] == scaleCommand {
+		return scaleMain(ctx, args[1:], stdout, stderr)
+	}
 	cfg, err := parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

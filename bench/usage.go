@@ -63,6 +63,22 @@ func memory(pid int) (now, peak int64, err error) {
 	return now, peak, nil
 }
 
+// ownMemory returns the resident memory of a process without the pages of files,
+// in bytes: a store that is mapped into memory is the kernel's to drop.
+func ownMemory(pid int) (float64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) //nolint:gosec // a number
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory, which needs Linux: %w", err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return float64(kib << 10), err
+		}
+	}
+	return 0, errors.New("reading the memory: /proc has another form")
+}
+
 // resetPeak makes the peak count from now on.
 func resetPeak(pid int) error {
 	const peakOnly = "5"                                                                  // see proc(5)

@@ -76,6 +76,7 @@ var arrows = map[string][]string{
 	// What measures the connector from outside, and what it is measured against.
 	"bench": {
 		"app", "settings", "streams", "events", "connection", "connection/connectionkv", "finx/finxtest", "internal/natsconn", "internal/vaultdev",
+		"publisher", "vaultstore", "internal/secret",
 	},
 	"bench/floor":    {},
 	"bench/profiled": {"app", "settings"},

@@ -100,6 +100,9 @@ func (p *Process) parse(line string) error {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Pid is the number of the process, for its use of CPU and memory.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Signal sends sig, for example SIGSTOP to play a server that hangs.
 func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
 
