@@ -8,10 +8,13 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/natstest"
 	"github.com/finx-connector/finx-connector/replay"
+	"github.com/finx-connector/finx-connector/streams"
 )
 
 // envelope is what the connector makes of a stored message.
@@ -230,5 +233,36 @@ func TestCallbacksKeepTheirCodeAndTellNobody(t *testing.T) {
 				t.Errorf("%s %d has the code", name, m.Sequence)
 			}
 		}
+	}
+}
+
+// Streams that belong to another team hold other people's messages as well.
+func TestInputsInAnotherTeamsStream(t *testing.T) {
+	srv := natstest.Start(t)
+	maker := natstest.JetStream(t, srv.URL())
+	if _, err := maker.CreateStream(t.Context(), jetstream.StreamConfig{Name: "TEAM", Subjects: []string{"user.>", "callback.>", "orders.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, setup{url: srv.URL(), config: streams.Config{Owned: streams.Names{Connects: "TEAM", Erasures: "TEAM", Callbacks: "TEAM"}}})
+	r.cfg.Streams = replay.Streams{Connects: "TEAM", Erasures: "TEAM", Callbacks: "TEAM"}
+	r.publish(&nats.Msg{Subject: "orders.new", Data: []byte("x")})
+	r.input(events.TypeConnectRequested, "", map[string]any{"user_id": "alice", "redirect_uri": "https://app.example/cb"})
+	r.publish(&nats.Msg{Subject: "user.left", Data: []byte("x")})
+	before := r.stream("TEAM")
+	j := r.plan(replay.Request{Mode: replay.Inputs})
+	if p := j.Planned; p.Messages != 1 || len(p.Skipped) != 0 || len(p.Streams) != 2 {
+		t.Errorf("%+v", p)
+	}
+	r.run(j)
+	after := r.stream("TEAM")
+	if len(after) != 4 {
+		t.Fatalf("%d messages", len(after))
+	}
+	if was, is := r.envelope(before[1]), r.envelope(after[3]); events.ConnectionID(was) != events.ConnectionID(is) {
+		t.Errorf("%+v, was %+v", is, was)
+	}
+	// All of it is one stream: sequences say which messages are meant.
+	if p := r.plan(replay.Request{Mode: replay.Inputs, Selection: replay.Selection{Subject: "user.>", FromSeq: 1, ToSeq: 2}}).Planned; p.Messages != 1 {
+		t.Errorf("%+v", p)
 	}
 }
