@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 
@@ -20,6 +21,7 @@ func (p *process) openTraces(ctx context.Context) error {
 		return err
 	}
 	p.Logger = slog.New(telemetry.Handler(p.Logger.Handler()))
+	p.Logger.InfoContext(ctx, "traces are made", "endpoint", cmp.Or(p.Settings.Process.OTLPTracesEndpoint, p.Settings.Process.OTLPEndpoint))
 	p.stops.push("traces", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, telemetry.StopWithin)
 		defer cancel()

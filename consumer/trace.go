@@ -22,7 +22,7 @@ func (w *work) trace(ctx context.Context) context.Context {
 	ctx, w.span = l.cfg.Tracer.Begin(ctx, "process "+typ, telemetry.Origin{
 		Upstream: telemetry.Remote{TraceParent: origin.TraceParent, TraceState: origin.TraceState},
 		Apart:    origin.Replayed || l.Parked, // what that lane handles itself are timers
-		Again:    w.delivered > 1 || w.earlier.TraceParent != "",
+		Again:    w.delivered > 1 || w.from != l,
 		Earlier:  w.earlier,
 	})
 	// It is not w.span that is carried on: one that is not recorded has an id too.
