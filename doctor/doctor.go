@@ -100,9 +100,10 @@ func Run(ctx context.Context, limit time.Duration, clocks func(*Sheet), checks .
 		clocks(last)
 	}
 	var report Report
-	for _, s := range append(sheets, last) {
+	for _, s := range sheets {
 		report = append(report, s.findings...)
 	}
+	report = append(report, last.findings...)
 	order := Groups()
 	slices.SortStableFunc(report, func(a, b Finding) int { return slices.Index(order, a.Group) - slices.Index(order, b.Group) })
 	return report

@@ -21,7 +21,7 @@ type Broker struct {
 	Account   func(ctx context.Context) (streams.Account, error)
 	Diff      func(ctx context.Context) ([]streams.Change, error)
 	Health    func(ctx context.Context) ([]streams.StreamHealth, []streams.ConsumerHealth, []error)
-	Rights    func(ctx context.Context) (tried, denied []string, any bool, err error)
+	Rights    func(ctx context.Context) (tried, denied []string, anything bool, err error)
 	Shared    func(ctx context.Context) (connectionkv.Shared, error)
 	Letters   func(ctx context.Context) (byClass map[string]int, whole bool, err error) // whole: there are no more
 	Syncing   func(ctx context.Context) (natsconn.Syncing, error)                       // nil: nobody has said where to ask

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -105,7 +106,9 @@ func (l *loader) settings(getenv func(string) string) Settings {
 			if row.path != nil {
 				*row.path(&s) = g.file
 			}
-			s.noteFile(row, g, l.path)
+			if f, ok := fileOf(row, g, l.path); ok && !slices.Contains(s.files, f) {
+				s.files = append(s.files, f)
+			}
 			shown.Shown = g.value
 			if row.Secret {
 				shown.Shown = "[redacted]"

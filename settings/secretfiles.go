@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -16,8 +15,10 @@ type SecretFile struct {
 func (s Settings) SecretFiles() []SecretFile {
 	all := append([]SecretFile(nil), s.files...)
 	for _, f := range []SecretFile{
-		{"NATS_CREDS", s.NATS.CredsFile}, {"NATS_NKEY_SEED_FILE", s.NATS.NkeySeedFile},
-		{"NATS_KEY", s.NATS.KeyFile}, {"VAULT_CLIENT_KEY", s.Vault.ClientKey},
+		{"NATS_CREDS", s.NATS.CredsFile},
+		{"NATS_NKEY_SEED_FILE", s.NATS.NkeySeedFile},
+		{"NATS_KEY", s.NATS.KeyFile},
+		{"VAULT_CLIENT_KEY", s.Vault.ClientKey},
 	} {
 		if f.Path != "" {
 			all = append(all, f)
@@ -26,15 +27,14 @@ func (s Settings) SecretFiles() []SecretFile {
 	return all
 }
 
-// noteFile remembers where the secret of a row was read from.
-func (s *Settings) noteFile(row Setting, g given, config string) {
+// fileOf returns the file that the secret of a row was read from, if it was.
+func fileOf(row Setting, g given, config string) (SecretFile, bool) {
 	switch {
 	case !row.Secret:
 	case g.file != "":
-		s.files = append(s.files, SecretFile{row.Env + "_FILE", g.file})
+		return SecretFile{row.Env + "_FILE", g.file}, true
 	case config != "" && strings.HasPrefix(g.source, config+" line "):
-		if f := (SecretFile{"--config", config}); !slices.Contains(s.files, f) {
-			s.files = append(s.files, f)
-		}
+		return SecretFile{"--config", config}, true
 	}
+	return SecretFile{}, false
 }

@@ -53,7 +53,7 @@ func TestDoctorOfSettings(t *testing.T) {
 	in.env["REDIRECT_URI_ALLOW"], in.env["ESCROW_DIR"], in.env["ESCROW_KEY"] = "http://app.example", t.TempDir(), canaryEscrow
 	in.environ = []string{"FINX_BASE_ULR=x"}
 	path := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(path, []byte(canarySecret+"\n"), 0o644); err != nil { //nolint:gosec // what the test is about
+	if err := os.WriteFile(path, []byte(canarySecret+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	delete(in.env, "FINX_CLIENT_SECRET")
@@ -61,7 +61,7 @@ func TestDoctorOfSettings(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(in.env["ESCROW_DIR"], "x.sealed"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(in.env["ESCROW_DIR"], 0o700); err != nil { //nolint:gosec // what serve makes it
+	if err := os.Chmod(in.env["ESCROW_DIR"], 0o700); err != nil {
 		t.Fatal(err)
 	}
 	in.doctor(t, exitFailed, "--redirect-uri", "https://elsewhere.example/").
@@ -161,4 +161,19 @@ func TestDoctorEndsInTime(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	d.prints(t, "fail  server", "skip  credentials", "skipped: no connection to NATS", "no server answered that says its time")
+}
+
+func TestDoctorWrongUsage(t *testing.T) {
+	r := &rig{env: map[string]string{"NATS_URL": "nats://127.0.0.1:1"}}
+	for args, complaint := range map[string]string{
+		"doctor --config /no/such/file": "/no/such/file",
+		"doctor --timeout 0s":           "--timeout must be above 0",
+		"doctor --only nats,disk":       "--only must be of settings, ",
+		"doctor extra":                  "unknown command",
+		"doctor -o xml":                 "must be table or json",
+	} {
+		if got := r.run(t, strings.Fields(args)...).exits(t, exitUsage).complains(t, complaint, "--help"); got.stdout != "" {
+			t.Errorf("%s prints %s", args, got.stdout)
+		}
+	}
 }

@@ -180,10 +180,6 @@ func TestWrongUsage(t *testing.T) {
 		"replay refetch --full --since 24h":                       "leave --since",
 		"replay refetch --until 24h":                              "give both",
 		"settings list --config /no/such/file":                    "/no/such/file",
-		"doctor --config /no/such/file":                           "/no/such/file",
-		"doctor --timeout 0s":                                     "--timeout must be above 0",
-		"doctor --only nats,disk":                                 "--only must be of settings, ",
-		"doctor extra":                                            "unknown command",
 	} {
 		if args == "frob" {
 			complaint = `unknown command "frob" for "finx-connector"; there are: serve,`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,7 +58,7 @@ func Look(ctx context.Context, nc *nats.Conn) (Facts, error) {
 // Once changes cfg so that Connect tries each address one time, waits no longer
 // than limit for each, and returns why it failed instead of trying on.
 func (cfg Config) Once(limit time.Duration) Config {
-	cfg.Extra = append(cfg.Extra[:len(cfg.Extra):len(cfg.Extra)], nats.RetryOnFailedConnect(false), nats.Timeout(limit), nats.MaxReconnects(0), nats.NoReconnect())
+	cfg.Extra = append(slices.Clip(cfg.Extra), nats.RetryOnFailedConnect(false), nats.Timeout(limit), nats.MaxReconnects(0), nats.NoReconnect())
 	return cfg
 }
 

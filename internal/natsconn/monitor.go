@@ -38,7 +38,7 @@ func AskMonitor(ctx context.Context, base string) (Syncing, error) {
 	if err != nil {
 		return Syncing{}, fmt.Errorf("natsconn: asking the monitoring port: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	var answer struct {
 		Config *struct {
 			Always   bool          `json:"sync_always"`

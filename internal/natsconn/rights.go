@@ -31,7 +31,7 @@ var ErrTooOld = errors.New("the server is older than 2.11")
 //
 // What the broker refuses is told to Config.OnState as well, and later: a Complaints
 // would lay it to the request that follows.
-func Rights(ctx context.Context, nc *nats.Conn, traces, subjects []string) (denied []string, any bool, err error) {
+func Rights(ctx context.Context, nc *nats.Conn, traces, subjects []string) (denied []string, anything bool, err error) {
 	if !atLeast(nc.ConnectedServerVersion(), 2, 11) {
 		return nil, false, fmt.Errorf("natsconn: trying subjects: %w", ErrTooOld)
 	}
@@ -53,16 +53,16 @@ func Rights(ctx context.Context, nc *nats.Conn, traces, subjects []string) (deni
 	for _, subject := range append([]string{unheard}, subjects...) {
 		ok, err := mayPublish(ctx, nc, trace, subject)
 		if err != nil {
-			return denied, any, fmt.Errorf("natsconn: trying subjects: %w", err)
+			return denied, anything, fmt.Errorf("natsconn: trying subjects: %w", err)
 		}
 		switch {
 		case subject == unheard:
-			any = ok
+			anything = ok
 		case !ok:
 			denied = append(denied, subject)
 		}
 	}
-	return denied, any, nil
+	return denied, anything, nil
 }
 
 // mayPublish sends one question. A refusal comes before the answer to the ping that

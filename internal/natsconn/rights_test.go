@@ -81,9 +81,9 @@ func TestRightsAreAskedWithoutDoingAnything(t *testing.T) {
 
 			nc := connect(t, Config{URL: url, Logger: slog.New(slog.DiscardHandler)})
 			natstest.Eventually(t, 10*time.Second, nc.IsConnected, "connected")
-			denied, any, err := Rights(t.Context(), nc, []string{"$JS.API.NOTHING", trace}, subjects)
-			if err != nil || !slices.Equal(denied, tt.denied) || any != tt.any {
-				t.Errorf("denied %q, any %v, %v; want %q, %v", denied, any, err, tt.denied, tt.any)
+			denied, anything, err := Rights(t.Context(), nc, []string{"$JS.API.NOTHING", trace}, subjects)
+			if err != nil || !slices.Equal(denied, tt.denied) || anything != tt.any {
+				t.Errorf("denied %q, any %v, %v; want %q, %v", denied, anything, err, tt.denied, tt.any)
 			}
 
 			if err := admin.Conn().Flush(); err != nil {
