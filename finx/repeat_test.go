@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/finx-connector/finx-connector/finx"
+	"github.com/finx-connector/finx-connector/finx/finxtest"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
@@ -166,6 +167,38 @@ func TestThePoolIsHTTP1WithoutProxy(t *testing.T) {
 	if _, err := c.Accounts(t.Context(), secretOf(canaryAccess)); err != nil || proto != "HTTP/1.1" {
 		t.Errorf("%s, %v", proto, err)
 	}
+}
+
+// Refused credentials are an alarm of their own, whoever sees them, until a call with
+// them is answered; a call with an access token shows nothing of them.
+func TestMetricsOfRefusedCredentials(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	_, base := finxtest.Start(t, finxtest.Options{ClientID: clientID, ClientSecret: canaryClientSecret})
+	m := finx.NewMetrics(reg)
+	refused := func(id string, call func(*finx.Client) error, want float64) {
+		t.Helper()
+		client := newClient(t, base, func(cfg *finx.Config) { cfg.ClientID, cfg.Metrics = id, m })
+		_ = call(client) // the metric is what it is about
+		got := -1.0
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "finx_connector_finx_client_refused" {
+				got = f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		if got != want {
+			t.Errorf("client_refused is %v, want %v", got, want)
+		}
+	}
+	probe := func(c *finx.Client) error { return c.Probe(t.Context()) }
+	accounts := func(c *finx.Client) error { _, err := c.Accounts(t.Context(), secretOf(canaryAccess)); return err }
+	refused(clientID, probe, 0)
+	refused("somebody", probe, 1)
+	refused(clientID, accounts, 1)
+	refused(clientID, probe, 0)
 }
 
 func TestMetrics(t *testing.T) {

@@ -79,9 +79,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 		timerLag: prometheus.NewHistogramVec(histogram("timer_lag_seconds", "How late timers were handled, in seconds from the time they were set to; what came due while the service was down is in it.",
 			[]float64{1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600}), []string{"timer"}),
-		keepAlives: counter("keepalives_total", "Tries of the keep-alive to rotate a refresh token: rotated; not_due when a fetch had rotated it; busy or crowded when others are first; failed, tried again; access_ended when a user is needed.", "outcome"),
-		failures:   counter("connection_failures_total", "Passes through the widget that came to nothing, by the reason of connection.failed; counted again when one is handled again.", "reason"),
-		endings:    counter("reauthorizations_total", "Connections whose access has ended, by the reason of connection.reauthorization.required; counted again when one is handled again.", "reason"),
+		keepAlives:   counter("keepalives_total", "Tries of the keep-alive to rotate a refresh token: rotated; not_due when a fetch had rotated it; busy or crowded when others are first; failed, tried again; access_ended when a user is needed.", "outcome"),
+		failures:     counter("connection_failures_total", "Passes through the widget that came to nothing, by the reason of connection.failed; counted again when one is handled again.", "reason"),
+		endings:      counter("reauthorizations_total", "Connections whose access has ended, by the reason of connection.reauthorization.required; counted again when one is handled again.", "reason"),
 		dutyFailures: counter("upkeep_failures_total", "Times that work without an event was interrupted by an error: bringing answers home, the sweep of open token calls, the walk over all connections.", "duty"),
 		dutyDone: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "finx_connector_flow_upkeep_timestamp_seconds",

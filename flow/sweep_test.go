@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,7 +158,11 @@ func (r *rig) spend(token secret.Text) {
 // soon as it can be judged, and not before.
 func TestSweepWaitsForYoungMarks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, finxtest.Options{}, func(w *world) { w.timersOnly = true })
+		var open atomic.Int64
+		w := newWorld(t, finxtest.Options{}, func(w *world) {
+			w.timersOnly = true
+			w.cfg.Background.OpenMarks = func(n int) { open.Store(int64(n)) }
+		})
 		rec := w.connect(userID)
 		other := w.connect("bob@example.com")
 		leave(t, w.secrets, rec.ID, "refresh", secret.Text{}, 0)
@@ -169,14 +174,23 @@ func TestSweepWaitsForYoungMarks(t *testing.T) {
 		if n := w.sandbox.Stats().Refreshes; n != 0 {
 			t.Errorf("%d uses beside a call that may be under way", n)
 		}
+		if n := open.Load(); n != 2 {
+			t.Errorf("%d calls are said to be open, want 2", n)
+		}
 		time.Sleep(25 * time.Second)
 		if n := w.sandbox.Stats().Refreshes; n != 1 {
 			t.Errorf("%d uses after half a minute, want 1", n)
+		}
+		if n := open.Load(); n != 1 {
+			t.Errorf("%d calls are said to be open, want the code's", n)
 		}
 		// The code's mark is given its callback's time.
 		w.must(<-ended)
 		if d := time.Since(start); d < time.Hour || d > time.Hour+time.Minute {
 			t.Errorf("the sweep took %s, want the code's hour", d)
+		}
+		if n := open.Load(); n != 0 {
+			t.Errorf("%d calls are said to be open after the sweep", n)
 		}
 	})
 }
