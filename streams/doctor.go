@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/finx-connector/finx-connector/internal/streamread"
 )
 
 // Account is what the broker says of JetStream for this user's account.
@@ -138,7 +140,7 @@ func (t Topology) Health(ctx context.Context, js jetstream.JetStream, ask func(c
 		h := &consumers[i]
 		if h.Pending > 0 || h.AckPending > 0 {
 			_ = ask(ctx, func(ctx context.Context) error {
-				h.Oldest = oldest(ctx, handles[h.Stream], h.floor+1, h.filters)
+				h.Oldest = oldest(ctx, js, *h)
 				return ctx.Err()
 			})
 		}
@@ -194,13 +196,13 @@ func consumerHealth(ctx context.Context, s jetstream.Stream, c consumer) (Consum
 	return h, nil
 }
 
-// oldest returns when the first message from sequence on was stored that passes a
-// filter. Nothing but its time is looked at. An error only leaves it unknown: not
-// everybody who may see a consumer may read its messages.
-func oldest(ctx context.Context, s jetstream.Stream, sequence uint64, filters []string) time.Time {
+// oldest returns when the first message behind the floor of a consumer was stored that
+// passes a filter of it. Nothing but its time is looked at. An error only leaves it
+// unknown.
+func oldest(ctx context.Context, js jetstream.JetStream, c ConsumerHealth) time.Time {
 	var first time.Time
-	for _, filter := range filters {
-		m, err := s.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(filter))
+	for _, filter := range c.filters {
+		m, err := streamread.Next(ctx, js, c.Stream, filter, c.floor+1)
 		if err == nil && (first.IsZero() || m.Time.Before(first)) {
 			first = m.Time
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/finx"
 	"github.com/finx-connector/finx-connector/internal/natsconn"
+	"github.com/finx-connector/finx-connector/internal/streamread"
 	"github.com/finx-connector/finx-connector/settings"
 	"github.com/finx-connector/finx-connector/streams"
 	"github.com/finx-connector/finx-connector/vaultstore"
@@ -135,8 +136,8 @@ func (e *examination) letters(ctx context.Context) (byClass map[string]int, whol
 		if state.Msgs == 0 || sequence > state.LastSeq {
 			return byClass, true, nil
 		}
-		m, err := stream.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+		m, err := streamread.Next(ctx, e.js, e.settings.Streams.DLQ, subject, sequence)
+		if errors.Is(err, streamread.ErrNotFound) {
 			return byClass, true, nil
 		}
 		if err != nil {

@@ -117,7 +117,7 @@ func TestDoctorOfTheMonitoringPort(t *testing.T) {
 
 // TestDoctorOfRights runs doctor as users that may do less than they need.
 func TestDoctorOfRights(t *testing.T) {
-	look := []string{"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.*.*", "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>"}
+	look := []string{"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.*.*", "$JS.API.STREAM.MSG.GET.*"}
 	serve := append([]string{
 		"widget.link.created", "connection.>", "transactions.>", "finx.timer.>", "dlq.>", "$JS.API.CONSUMER.MSG.NEXT.*.*", "$JS.ACK.>", "$KV.>", "$O.>",
 	}, look...)

@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 
 	"consumer":                {"events", "internal/fault", "internal/retry", "internal/streamread", "internal/telemetry"},
 	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry", "internal/telemetry"},
-	"streams":                 {"events", "internal/fault", "internal/retry"},
+	"streams":                 {"events", "internal/fault", "internal/retry", "internal/streamread"},
 	"replay":                  {"events", "connection", "internal/fault", "internal/retry", "internal/streamread"},
 	"dlq":                     {"events", "internal/fault", "internal/retry", "internal/streamread"},
 	"connection/connectionkv": {"connection", "internal/fault", "internal/retry", "internal/streamread", "internal/telemetry"},
@@ -70,6 +70,7 @@ var arrows = map[string][]string{
 	"internal/vaultdev":                        {},
 	"internal/vaulttest":                       {"internal/vaultdev"},
 	"e2e":                                      {},
+	"deploy":                                   {},
 	"tools/vaultbuild":                         {"internal/vaultdev"},
 	"deploy/prometheus":                        {},
 
