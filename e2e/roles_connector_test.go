@@ -50,7 +50,7 @@ func connectorActs() []act {
 			r.establish("idle@example.com")
 			before := r.sandbox.Stats()
 			r.busy("token.refresh")
-			heldUntil(r, "a rotation after a wait", func() bool {
+			heldUntil(r.rig, "a rotation after a wait", func() bool {
 				now := r.sandbox.Stats()
 				return now.Calls["token.refresh"][http.StatusLocked] > before.Calls["token.refresh"][http.StatusLocked] && now.Rotations > before.Rotations
 			})
@@ -71,7 +71,7 @@ func connectorActs() []act {
 			r.bank.answer(func(passing) (int, string) { return http.StatusBadGateway, "<html>Bad Gateway" })
 			defer r.bank.answer(nil)
 			id := r.send(events.TypeConnectRequested, map[string]any{"user_id": "away@example.com", "redirect_uri": redirectURI})
-			heldUntil(r, "breaker", func() bool { return r.has(connectionkv.BucketControl, "breaker.finx") })
+			heldUntil(r.rig, "breaker", func() bool { return r.has(connectionkv.BucketControl, "breaker.finx") })
 			r.bank.answer(nil)
 			r.link(id)
 		}},
@@ -81,6 +81,13 @@ func connectorActs() []act {
 			r.handBack(events.StreamRequests, "finx-connects", 4)
 			r.stop = r.again()
 			r.link(id)
+		}},
+		{"a dead letter is there already", func(r *roled) {
+			r.stop()
+			stream, sequence := r.publish(events.TypeConnectRequested, []byte(`{}`))
+			r.publish(events.SubjectDLQ+"."+events.TypeConnectRequested, []byte(`{}`), events.HeaderMsgID, letterID(stream, sequence))
+			r.stop = r.again()
+			r.nothingLeft(stream, "finx-connects")
 		}},
 		{"Vault does not take tokens", func(r *roled) {
 			link := r.connect("escrow@example.com")
@@ -104,11 +111,11 @@ func connectorActs() []act {
 			holds := func(want int) func() bool {
 				return func() bool { return len(r.escrow()) == want }
 			}
-			heldUntil(r, "an answer in "+connectionkv.BucketEscrow, holds(1))
+			heldUntil(r.rig, "an answer in "+connectionkv.BucketEscrow, holds(1))
 			r.restart() // the next process finds it there
 			r.safe.answer(nil)
 			r.completed(link.ConnectionID, 1)
-			heldUntil(r, "none in "+connectionkv.BucketEscrow, holds(0))
+			heldUntil(r.rig, "none in "+connectionkv.BucketEscrow, holds(0))
 		}},
 	}
 }
@@ -134,6 +141,15 @@ func (r *rig) has(bucket, key string) bool {
 	}
 	_, err = kv.Get(r.t.Context(), key)
 	return err == nil
+}
+
+// nothingLeft waits until nothing of a consumer is left to do.
+func (r *rig) nothingLeft(stream, durable string) {
+	r.t.Helper()
+	heldUntil(r, "end of the work of "+durable, func() bool {
+		c, err := r.js.Consumer(r.t.Context(), stream, durable)
+		return err == nil && c.CachedInfo().NumPending == 0 && c.CachedInfo().NumAckPending == 0
+	})
 }
 
 // handBack takes everything from a consumer and gives it back, so many times.
@@ -168,7 +184,7 @@ func (r *rig) busy(call string) {
 }
 
 // heldUntil waits for cond, or for the end of the test's context.
-func heldUntil(r *roled, what string, cond func() bool) {
+func heldUntil(r *rig, what string, cond func() bool) {
 	r.t.Helper()
 	limit := time.Now().Add(within)
 	for !cond() {
