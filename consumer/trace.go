@@ -18,8 +18,12 @@ func (w *work) trace(ctx context.Context) context.Context {
 		return ctx
 	}
 	origin := l.cfg.Codec.OriginOf(w.d.Message)
-	typ, _ := l.cfg.Codec.TypeOf(w.d.Subject)
-	ctx, w.span = l.cfg.Tracer.Begin(ctx, "process "+typ, telemetry.Origin{
+	typ, known := l.cfg.Codec.TypeOf(w.d.Subject)
+	name := "process"
+	if known {
+		name += " " + typ
+	}
+	ctx, w.span = l.cfg.Tracer.Begin(ctx, name, telemetry.Origin{
 		Upstream: telemetry.Remote{TraceParent: origin.TraceParent, TraceState: origin.TraceState},
 		Apart:    origin.Replayed || l.Parked, // what that lane handles itself are timers
 		Again:    w.delivered > 1 || w.from != l,
@@ -34,7 +38,9 @@ func (w *work) trace(ctx context.Context) context.Context {
 	w.span.Text(telemetry.KeyOperation, "process")
 	w.span.Text(telemetry.KeyOperationType, "process")
 	// Of the subject only the type's: a producer may put anything into further tokens.
-	w.span.Text(telemetry.KeyDestination, l.cfg.Codec.Subject(typ))
+	if known {
+		w.span.Text(telemetry.KeyDestination, l.cfg.Codec.Subject(typ))
+	}
 	w.span.Text(telemetry.KeyConsumerGroup, l.Durable)
 	w.span.Text(telemetry.KeyStream, w.d.Stream)
 	w.span.Int(telemetry.KeySequence, int(w.d.Sequence)) //nolint:gosec // sequences stay far below the limit

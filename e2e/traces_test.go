@@ -259,6 +259,24 @@ func TestTracesOfTimers(t *testing.T) {
 	}
 }
 
+// Where calls are limited, the trace shows that the time went by in the queue.
+func TestTracesOfAWait(t *testing.T) {
+	r, to := traced(t, options{memory: true, env: map[string]string{"FINX_RATE": "2"}})
+	stop := r.start()
+	var ids []string
+	for range 4 {
+		ids = append(ids, r.send(events.TypeConnectRequested, map[string]any{"user_id": events.NewUUID(), "redirect_uri": redirectURI}))
+	}
+	for _, id := range ids {
+		r.link(id)
+	}
+	stop()
+	waits := exported{t, to.Spans()}.named("wait for a turn at finX")
+	if len(waits) == 0 || waits[len(waits)-1].Ended.Sub(waits[len(waits)-1].Begun) < 100*time.Millisecond {
+		t.Errorf("the waits: %+v", waits)
+	}
+}
+
 // While the endpoint of the traces hangs, nothing else does.
 func TestTracesNobodyTakes(t *testing.T) {
 	r, to := traced(t, options{memory: true, env: map[string]string{"DRAIN_TIMEOUT": "5s"}})
