@@ -70,6 +70,7 @@ var arrows = map[string][]string{
 	"internal/vaultdev":                        {},
 	"internal/vaulttest":                       {"internal/vaultdev"},
 	"e2e":                                      {},
+	"upgrade":                                  {},
 	"deploy":                                   {},
 	"tools/vaultbuild":                         {"internal/vaultdev"},
 	"deploy/prometheus":                        {},
