@@ -86,6 +86,11 @@ func checkConnection(ctx context.Context, sheet *Sheet, s settings.Settings, b B
 	}
 	checkSecrecy(sheet, f)
 	checkPayload(sheet, s, f)
+	if f.Inbox != nil {
+		sheet.fail(GroupNATS, "inbox", "answers cannot be heard: "+f.Inbox.Error(),
+			"set NATS_INBOX_PREFIX to what this user may subscribe to (deploy/nats: _INBOX_connector, _INBOX_operator, and so on)")
+		return false, false
+	}
 	return f.Loopback && !f.Login, true
 }
 
@@ -171,6 +176,18 @@ func invisible(sheet *Sheet, group, check string, err error) bool {
 	if !errors.Is(err, natsconn.ErrForbidden) {
 		return false
 	}
-	sheet.warn(group, check, "not visible: "+err.Error(), operatorRemedy)
+	sheet.hidden(group, check, refused(err))
 	return true
+}
+
+// refused returns what the broker refused.
+func refused(err error) string {
+	_, what, _ := strings.Cut(err.Error(), natsconn.ErrForbidden.Error()+": ")
+	return strings.ToLower(what[:min(1, len(what))]) + what[min(1, len(what)):]
+}
+
+// hidden says that this user may not see something, which by itself is no fault: serve
+// has the least rights it can do with.
+func (s *Sheet) hidden(group, check string, refused ...string) {
+	s.add(Finding{group, check, Skip, "skipped: not visible to this user, who may not " + strings.Join(refused, ", "), operatorRemedy})
 }

@@ -37,14 +37,13 @@ func checkStreams(ctx context.Context, sheet *Sheet, b Broker) {
 	var hidden []string
 	for _, err := range errs {
 		if errors.Is(err, natsconn.ErrForbidden) {
-			_, what, _ := strings.Cut(err.Error(), natsconn.ErrForbidden.Error()+": ")
-			hidden = append(hidden, what)
+			hidden = append(hidden, refused(err))
 			continue
 		}
 		sheet.fail(GroupStreams, "health", err.Error(), brokerRemedy)
 	}
 	if len(hidden) > 0 {
-		sheet.warn(GroupStreams, "health", "not visible: this user may not "+strings.Join(hidden, ", "), operatorRemedy)
+		sheet.hidden(GroupStreams, "health", hidden...)
 	}
 }
 

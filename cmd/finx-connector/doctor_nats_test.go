@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -152,15 +153,37 @@ func TestDoctorOfRights(t *testing.T) {
 	in.env["NATS_URL"] = as("blind")
 	began := time.Now()
 	in.doctor(t, exitOK).
-		says(t, doctor.Warn, "nats", "JetStream", "not visible", `Publish to "$JS.API.INFO"`, "operator's credentials").
-		says(t, doctor.Warn, "streams", "configuration", "not visible", `Publish to "$JS.API.STREAM.INFO.FINX_REQUESTS"`).
-		says(t, doctor.Warn, "streams", "health", "not visible", "FINX_DLQ", "KV_finx_escrow").
-		says(t, doctor.Warn, "state", "dead letters", "not visible")
+		says(t, doctor.Skip, "nats", "JetStream", "not visible to this user", `publish to "$JS.API.INFO"`, "operator's credentials").
+		says(t, doctor.Skip, "streams", "configuration", "not visible", `publish to "$JS.API.STREAM.INFO.FINX_REQUESTS"`).
+		says(t, doctor.Skip, "streams", "health", "not visible", "FINX_DLQ", "KV_finx_escrow").
+		says(t, doctor.Skip, "state", "dead letters", "not visible")
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("refusals took %s: they were waited for", took)
 	}
 	in.env["NATS_URL"] = "nats://serve:wrong" + canaryPassword + "@" + addr
 	in.doctor(t, exitFailed).says(t, doctor.Fail, "nats", "login", "uthorization", "NATS_CREDS").says(t, doctor.Skip, "streams", "all")
+}
+
+// TestDoctorOnTheShippedBroker runs it as the roles of deploy/nats: all that serve needs
+// is in the connector's, and what an operator looks at is in his.
+func TestDoctorOnTheShippedBroker(t *testing.T) {
+	shipped := natstest.NewShipped(t, "")
+	srv := shipped.Single()
+	as := func(role string) map[string]string {
+		return map[string]string{"NATS_URL": srv.URL(), "NATS_NKEY_SEED_FILE": shipped.Roles[role].SeedFile, "NATS_INBOX_PREFIX": "_INBOX_" + role}
+	}
+	in := installedOn(t, &rig{srv: srv, env: as(natstest.RoleProvisioner)}, theVault.Start(t))
+	maps.Copy(in.env, as(natstest.RoleConnector))
+	in.doctor(t, exitOK).only(t).says(t, doctor.OK, "nats", "rights of serve", "may publish to all").
+		says(t, doctor.OK, "streams", "FINX_CALLBACKS").says(t, doctor.OK, "state", "breakers")
+	maps.Copy(in.env, as(natstest.RoleOperator))
+	in.doctor(t, exitOK).only(t).says(t, doctor.Skip, "nats", "rights of serve", "not the user that serve runs as").
+		says(t, doctor.OK, "nats", "JetStream").says(t, doctor.OK, "streams", "configuration").
+		says(t, doctor.OK, "streams", "FINX_EVENTS").says(t, doctor.OK, "state", "dead letters", "none")
+	maps.Copy(in.env, as(natstest.RoleUpstream))
+	in.doctor(t, exitOK).only(t).says(t, doctor.Skip, "streams", "configuration", "not visible to this user")
+	in.env["NATS_INBOX_PREFIX"] = "_INBOX_operator"
+	in.doctor(t, exitFailed, "--timeout", "5s").only(t, "nats/inbox").says(t, doctor.Fail, "nats", "inbox", "_INBOX_operator.", "NATS_INBOX_PREFIX")
 }
 
 func TestDoctorOfACluster(t *testing.T) {

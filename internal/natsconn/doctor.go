@@ -27,6 +27,7 @@ type Facts struct {
 	CertEnd    time.Time // of the server's certificate; zero without TLS
 	Loopback   bool      // the traffic does not leave this machine
 	Login      bool      // the server asks who we are
+	Inbox      error     // why answers cannot be heard; nil: they can
 }
 
 // Look asks an open connection. The error is that of the one round trip.
@@ -52,7 +53,26 @@ func Look(ctx context.Context, nc *nats.Conn) (Facts, error) {
 		return f, fmt.Errorf("natsconn: asking for a sign of life: %w", err)
 	}
 	f.RTT = time.Since(asked)
+	f.Inbox = hearsAnswers(ctx, nc)
 	return f, nil
+}
+
+// hearsAnswers subscribes where answers go. A refusal comes before the answer to the
+// ping that follows it.
+func hearsAnswers(ctx context.Context, nc *nats.Conn) error {
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := nc.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	if err := nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), inbox) {
+		return fmt.Errorf("%w: Subscription to %q", ErrForbidden, inbox)
+	}
+	return nil
 }
 
 // Once changes cfg so that Connect tries each address one time, waits no longer
