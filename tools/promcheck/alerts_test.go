@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql"
@@ -119,7 +120,7 @@ func play(s *store, engine *promql.Engine, groups *rulefmt.RuleGroups, rule rule
 func (s *store) record(engine *promql.Engine, r rulefmt.Rule, now time.Duration) {
 	s.t.Helper()
 	for _, one := range s.ask(engine, r.Expr, now) {
-		made := labels.NewBuilder(one.Metric).Set(labels.MetricName, r.Record).Labels()
+		made := labels.NewBuilder(one.Metric).Set(model.MetricNameLabel, r.Record).Labels()
 		s.add(made, now.Milliseconds(), one.F)
 	}
 }

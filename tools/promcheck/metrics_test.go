@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -114,7 +115,7 @@ func groupingOf(node parser.Node) []string {
 func checkMatchers(t *testing.T, where string, selector *parser.VectorSelector, m metric) {
 	t.Helper()
 	for _, match := range selector.LabelMatchers {
-		if match.Name == labels.MetricName || slices.Contains(target, match.Name) {
+		if match.Name == model.MetricNameLabel || slices.Contains(target, match.Name) {
 			continue
 		}
 		values, known := m.Labels[match.Name]

@@ -172,11 +172,11 @@ type barOptions struct {
 }
 
 // bars compares the answers of now.
-func bars(width int, title, description, unit string, asks ...ask) Panel {
+func bars(width int, title, description string, asks ...ask) Panel {
 	return Panel{
 		Type: "bargauge", Title: title, Description: description, Datasource: prometheus(), GridPos: GridPos{H: 8, W: width},
 		Targets:     targets(asks, true),
-		FieldConfig: &Fields{Defaults: FieldDefaults{Unit: unit, Color: &Color{"thresholds"}, Thresholds: calm()}, Overrides: []any{}},
+		FieldConfig: &Fields{Defaults: FieldDefaults{Unit: "short", Color: &Color{"thresholds"}, Thresholds: calm()}, Overrides: []any{}},
 		Options:     barOptions{"basic", "horizontal", reduceOptions{Calcs: []string{"lastNotNull"}}},
 	}
 }
