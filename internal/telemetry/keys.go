@@ -29,10 +29,8 @@ const (
 	KeyDelay        = "finx_connector.delay_ms"
 	KeyDLQReason    = "finx_connector.dlq_reason"
 	KeyReplay       = "finx_connector.replayed"
-	KeyVerdict      = "finx_connector.verdict"
 	KeyRequestID    = "finx_connector.request_id"
 	KeyDuplicate    = "finx_connector.duplicate"
-	KeyRepeats      = "finx_connector.repeats"
 	KeyJoined       = "finx_connector.joined"
 	KeyStepsLeftOut = "finx_connector.steps_left_out"
 )
