@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"flag"
 	"maps"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/connection/connectionkv"
 	"github.com/finx-connector/finx-connector/events"
@@ -28,6 +31,7 @@ var (
 	recordBinary  = flag.String("binary", "", "the release's own finx-connector")
 	recordSource  = flag.String("source", "", "the release's source tree, for its schemas and events")
 	recordCommit  = flag.String("commit", "", "the release's commit")
+	recordWithout = flag.String("without", "", "comma list of what the release does not have: parking, guards, suspects")
 )
 
 // TestRecord has a release leave behind a record of every kind. It does nothing
@@ -40,7 +44,9 @@ func TestRecord(t *testing.T) {
 	r.command("streams", "apply")
 	r.ordinary()
 	r.letters()
-	r.outages()
+	if r.has("guards") {
+		r.outages()
+	}
 	r.poisoned()
 	r.interrupted()
 	r.save()
@@ -53,6 +59,11 @@ type recorder struct {
 	ids     map[string]string
 	pending []string
 	extra   map[string]kvEntry // what is gone by the end
+}
+
+// has reports whether the release knows something.
+func (r *recorder) has(what string) bool {
+	return !slices.Contains(strings.Split(*recordWithout, ","), what)
 }
 
 // program is a running connector.
@@ -251,8 +262,14 @@ func (f *fixture) anonymize(t *testing.T) {
 func (r *recorder) bucket(name string) (all []kvEntry) {
 	r.Helper()
 	kv, err := r.js.KeyValue(r.ctx(), name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil // the release has none
+	}
 	r.must(err)
 	keys, err := kv.Keys(r.ctx())
+	if errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil
+	}
 	r.must(err)
 	slices.Sort(keys)
 	for _, key := range keys {
