@@ -3,6 +3,7 @@ package vaultstore
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -64,12 +65,28 @@ func (c Config) client() (*api.Config, error) {
 	if !ok {
 		return nil, errors.New("vaultstore: preparing the transport: vault/api brought an unknown one")
 	}
+	readAgain(transport, c.TLS)
 	transport.MaxIdleConnsPerHost = min(max(cmp.Or(c.Concurrency, DefaultConcurrency), DefaultConcurrency), maxConnections)
 	transport.MaxConnsPerHost = maxConnections
 	transport.MaxIdleConns = max(transport.MaxIdleConns, transport.MaxIdleConnsPerHost)
 	overSocket(conf, transport)
 	conf.HttpClient.Transport = observer{next: transport, metrics: c.Metrics}
 	return conf, nil
+}
+
+// readAgain reads the client's certificate at each handshake, so that it can be
+// renewed while the process runs: vault/api keeps the one it read first.
+func readAgain(transport *http.Transport, t TLS) {
+	if t.ClientCert == "" || transport.TLSClientConfig == nil {
+		return
+	}
+	transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(t.ClientCert, t.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("reading VAULT_CLIENT_CERT and VAULT_CLIENT_KEY: %w", err)
+		}
+		return &cert, nil
+	}
 }
 
 // repeatsSoon is the policy of vault/api without 429: a quota's Retry-After may

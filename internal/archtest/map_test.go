@@ -66,6 +66,7 @@ var arrows = map[string][]string{
 	"connection/connectionkv/connectionkvtest": {"connection", "connection/connectionkv", "internal/fault"},
 	"publisher/publishertest":                  {"events", "internal/fault"},
 	"internal/natstest":                        {},
+	"internal/certtest":                        {},
 	"internal/telemetry/telemetrytest":         {},
 	"internal/vaultdev":                        {},
 	"internal/vaulttest":                       {"internal/vaultdev"},

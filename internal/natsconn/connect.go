@@ -40,10 +40,10 @@ type Config struct {
 	NkeySeedFile string // setting NATS_NKEY_SEED_FILE
 	// The three files are read again at every connect, so that a certificate can
 	// be replaced while the process runs.
-	CAFile       string // PEM, added to nothing: it replaces the system's roots; setting NATS_CA
-	CertFile     string // client certificate, PEM; setting NATS_CERT
-	KeyFile      string // its key, PEM; setting NATS_KEY
-	TLSFirst     bool   // TLS before the broker's greeting; setting NATS_TLS_FIRST
+	CAFile   string // PEM, added to nothing: it replaces the system's roots; setting NATS_CA
+	CertFile string // client certificate, PEM; setting NATS_CERT
+	KeyFile  string // its key, PEM; setting NATS_KEY
+	TLSFirst bool   // TLS before the broker's greeting; setting NATS_TLS_FIRST
 
 	Name         string        // DefaultName when empty
 	InboxPrefix  string        // DefaultInboxPrefix when empty; setting NATS_INBOX_PREFIX
@@ -101,8 +101,6 @@ func baseOptions(cfg Config) []nats.Option {
 		nats.RetryOnFailedConnect(true),
 		// The client's default gives up after 60 tries and closes for good.
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
 		// With a buffer, an ack sent while the broker is away returns nil and
 		// may never arrive.
 		nats.ReconnectBufSize(-1),

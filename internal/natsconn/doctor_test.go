@@ -3,10 +3,8 @@ package natsconn
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,21 +14,18 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/finx-connector/finx-connector/internal/certtest"
 	"github.com/finx-connector/finx-connector/internal/natstest"
 )
 
 func TestLookingAtAConnection(t *testing.T) {
-	a := newAuthority(t)
-	_, _, cert, key := a.issue(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := certtest.NewAuthority(t)
+	pair := a.Server().Load(t)
 	srv := natstest.Start(t, natstest.MaxPayload(70000), natstest.WithOptions(func(o *server.Options) {
 		o.TLS, o.TLSTimeout, o.ServerName = true, 5, "n1"
 		o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
 	}))
-	nc := connect(t, Config{URL: srv.URL(), CAFile: write(t, "ca.pem", a.pem), Logger: slog.New(slog.DiscardHandler)})
+	nc := connect(t, Config{URL: srv.URL(), CAFile: a.File, Logger: slog.New(slog.DiscardHandler)})
 	natstest.Eventually(t, 10*time.Second, nc.IsConnected, "connected")
 	f, err := Look(t.Context(), nc)
 	if err != nil || f.Server != "n1" || f.Version != server.VERSION || f.TLS != "TLS 1.3" || !f.Loopback || f.Login || f.MaxPayload != 70000 || f.RTT <= 0 || f.Cluster != "" {
@@ -50,12 +45,8 @@ func TestLookingAtAConnection(t *testing.T) {
 func TestOneTry(t *testing.T) {
 	open := natstest.Start(t)
 	locked := natstest.Start(t, natstest.WithOptions(func(o *server.Options) { o.Username, o.Password = "u", "p" }))
-	a := newAuthority(t)
-	_, _, cert, key := a.issue(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := certtest.NewAuthority(t)
+	pair := a.Server().Load(t)
 	secure := natstest.Start(t, natstest.WithOptions(func(o *server.Options) {
 		o.TLS, o.TLSTimeout, o.TLSConfig = true, 5, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}))

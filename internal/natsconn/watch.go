@@ -2,7 +2,9 @@ package natsconn
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,6 +15,8 @@ type watcher struct {
 	log     *slog.Logger
 	metrics *Metrics
 	onState func(State)
+
+	nc atomic.Pointer[nats.Conn] // from opened on
 
 	mu    sync.Mutex
 	state State
@@ -32,6 +36,7 @@ func (w *watcher) options() []nats.Option {
 		nats.ReconnectHandler(w.reconnected),
 		nats.DisconnectErrHandler(w.disconnected),
 		nats.ReconnectErrHandler(w.stillAway),
+		nats.CustomReconnectDelay(w.delay),
 		nats.ClosedHandler(w.closed),
 		nats.ErrorHandler(w.asyncError),
 	}
@@ -40,6 +45,7 @@ func (w *watcher) options() []nats.Option {
 // opened publishes the first state, unless a callback was faster: the client
 // runs them on a goroutine of its own, and what they say is newer.
 func (w *watcher) opened(nc *nats.Conn) {
+	w.nc.Store(nc)
 	up := nc.IsConnected()
 	if !up {
 		w.log.Warn("nats is not reachable yet, trying on")
@@ -77,6 +83,18 @@ func (w *watcher) disconnected(nc *nats.Conn, err error) {
 func (w *watcher) stillAway(_ *nats.Conn, err error) {
 	w.log.Debug("nats still away", "error", err)
 	w.problem(err)
+}
+
+// delay is how long the client waits between two rounds of tries. It is also the only
+// place that learns why a server that takes connections does not take us: of a
+// certificate or a login that is refused no handler is told.
+func (w *watcher) delay(int) time.Duration {
+	if nc := w.nc.Load(); nc != nil {
+		if err := nc.LastError(); err != nil {
+			w.stillAway(nc, err)
+		}
+	}
+	return reconnectWait + rand.N(reconnectJitter)
 }
 
 func (w *watcher) closed(nc *nats.Conn) {
