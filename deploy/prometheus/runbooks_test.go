@@ -135,7 +135,8 @@ func TestRunbooksSayWhatCanBeTyped(t *testing.T) {
 		for _, m := range ourMetric.FindAllStringSubmatch(page, -1) {
 			if !slices.ContainsFunc(metrics, func(one struct {
 				Name string `json:"name"`
-			}) bool {
+			},
+			) bool {
 				return one.Name == m[1]
 			}) {
 				t.Errorf("%s: there is no metric %s", file, m[1])
