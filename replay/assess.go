@@ -65,6 +65,9 @@ func (n *inputs) assess(ctx context.Context, e events.Envelope, stored time.Time
 
 func (n *inputs) assessConnect(ctx context.Context, id string, in events.ConnectRequested) (assessment, error) {
 	a := assessment{connection: id, user: in.UserID}
+	if s := n.req.Selection; s.Connection != "" && s.Connection != id || s.User != "" && s.User != in.UserID {
+		return a, nil // not chosen, whatever its record says
+	}
 	rec, err := n.known.record(ctx, id)
 	switch {
 	case errors.Is(err, connection.ErrNotFound), err == nil && rec.State == connection.Requested:
@@ -80,6 +83,9 @@ func (n *inputs) assessConnect(ctx context.Context, id string, in events.Connect
 
 func (n *inputs) assessSync(ctx context.Context, fetchID string, in events.SyncRequested, stored time.Time) (assessment, error) {
 	a := assessment{connection: in.ConnectionID}
+	if s := n.req.Selection; s.Connection != "" && s.Connection != in.ConnectionID {
+		return a, nil
+	}
 	rec, err := n.known.record(ctx, in.ConnectionID)
 	if err != nil {
 		err = a.without(err)

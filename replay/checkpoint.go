@@ -64,6 +64,7 @@ type checkpoint struct {
 
 	State  State     `json:"state"`
 	Holder string    `json:"holder"` // who runs it, or ran it last
+	Run    string    `json:"run"`    // names that run, as a holder may have had several
 	At     time.Time `json:"at"`     // of this checkpoint, by the holder's clock
 
 	ToStream string            `json:"to_stream,omitempty"`

@@ -104,8 +104,12 @@ func header(m events.Message, name string) string {
 	return ""
 }
 
-// isCopy reports whether a message was published by a replay of stored messages.
-func isCopy(m events.Message) bool { return strings.HasPrefix(header(m, events.HeaderMsgID), idPrefix) }
+// isCopy reports whether a message was published by a replay of stored messages:
+// its message id says so, and its mark says the same.
+func isCopy(m events.Message) bool {
+	id := header(m, events.HeaderReplayID)
+	return id != "" && strings.HasPrefix(header(m, events.HeaderMsgID), idPrefix+id+":")
+}
 
 // within says whether a message is in the time of a selection. Those behind its
 // end are errEnough away from it.

@@ -44,31 +44,42 @@ func (k *keeper) change(fn func(*checkpoint)) {
 func (k *keeper) save(ctx context.Context) error {
 	k.saving.Lock()
 	defer k.saving.Unlock()
-	id, value, err := k.encode()
+	run, id, value, err := k.encode()
 	if err != nil {
 		return err
 	}
-	revision, err := k.r.cfg.Checkpoints.SaveFor(ctx, key(id), value, k.revision, checkpointLife)
+	err = k.write(ctx, id, value)
 	if errors.Is(err, connection.ErrConflict) {
-		other, _, loadErr := k.r.load(ctx, id)
-		if loadErr != nil {
-			other.Holder = "somebody else"
+		now, revision, loadErr := k.r.load(ctx, id)
+		switch {
+		case loadErr != nil:
+			return loadErr
+		case now.Run != run:
+			return permanent(&TakenError{id, now.Holder})
 		}
-		return permanent(&TakenError{id, other.Holder})
+		k.revision = revision // it was ourselves, and the answer was lost
+		err = k.write(ctx, id, value)
 	}
 	if err != nil {
 		return fmt.Errorf("replay: writing the checkpoint of %s: %w", id, err)
 	}
-	k.revision = revision
 	return nil
 }
 
-func (k *keeper) encode() (id string, value []byte, err error) {
+func (k *keeper) write(ctx context.Context, id string, value []byte) error {
+	revision, err := k.r.cfg.Checkpoints.SaveFor(ctx, key(id), value, k.revision, checkpointLife)
+	if err == nil {
+		k.revision = revision
+	}
+	return err
+}
+
+func (k *keeper) encode() (run, id string, value []byte, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.cp.At = time.Now().UTC()
 	value, err = k.cp.encode()
-	return k.cp.ID, value, err
+	return k.cp.Run, k.cp.ID, value, err
 }
 
 // settle is save, repeated while the broker is away.

@@ -153,6 +153,9 @@ func TestOutputsAreChosen(t *testing.T) {
 							}
 						}()
 						j := r.plan(replay.Request{Mode: replay.Outputs, Selection: tc.selection, To: "elsewhere"})
+						if read := j.Planned.Streams[0]; name == "not so far" && read.From != read.To+1 {
+							t.Errorf("%+v is read", read)
+						}
 						if j.Planned.Messages != len(want) || j.Planned.ToStream != target {
 							t.Errorf("%d planned to %q, want %d", j.Planned.Messages, j.Planned.ToStream, len(want))
 						}

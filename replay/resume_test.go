@@ -13,6 +13,7 @@ import (
 
 	"github.com/finx-connector/finx-connector/connection/connectionkv"
 	"github.com/finx-connector/finx-connector/events"
+	"github.com/finx-connector/finx-connector/internal/fault"
 	"github.com/finx-connector/finx-connector/internal/natstest"
 	"github.com/finx-connector/finx-connector/replay"
 )
@@ -111,7 +112,7 @@ func (r *rig) killAfter(req replay.Request, n int) (replayID string) {
 	r.t.Helper()
 	req.By = "ops@test"
 	j, err := r.replayer(func(c *replay.Config) {
-		c.Checkpoints, c.Timeout, c.Budget = &dying{Checkpoints: r.control("dying"), from: 2}, 100*time.Millisecond, 100*time.Millisecond
+		c.Checkpoints, c.Budget, c.Hold = &dying{Checkpoints: r.control("dying"), from: 2}, 100*time.Millisecond, time.Hour
 	}).Plan(r.t.Context(), req, nil)
 	if err != nil {
 		r.t.Fatal(err)
@@ -177,6 +178,7 @@ func (r *rig) forgets(stream string) {
 
 func TestOneReplayHasOneHolder(t *testing.T) {
 	r := newRig(t, setup{})
+	r.cfg.Hold = 3 * time.Second // a busy machine is not dead
 	r.fill(30)
 	j := r.plan(replay.Request{Mode: replay.Outputs})
 	ctx, stop := context.WithCancel(t.Context())
@@ -298,5 +300,49 @@ func TestCheckpointsAreKeptInTheControlBucket(t *testing.T) {
 	a := r.audits()
 	if len(a) != 1 || strings.Contains(fmt.Sprint(a), "alice") || a[0]["selection"].(map[string]any)["user_sha256"] != hash("alice@example.com") {
 		t.Errorf("%v", a)
+	}
+}
+
+// forgetful stores every third checkpoint and says that it did not.
+type forgetful struct {
+	*connectionkv.Control
+
+	saves int
+}
+
+func (f *forgetful) SaveFor(ctx context.Context, key string, value []byte, revision uint64, ttl time.Duration) (uint64, error) {
+	got, err := f.Control.SaveFor(ctx, key, value, revision, ttl)
+	if f.saves++; err == nil && f.saves%3 == 1 {
+		return 0, fault.Ambiguous(fault.NATS, errors.New("the answer was lost"))
+	}
+	return got, err
+}
+
+// A checkpoint whose answer was lost is known to be one's own.
+func TestLostAnswersToCheckpointsAreNoOtherHolder(t *testing.T) {
+	r := newRig(t, setup{})
+	r.fill(10)
+	re := r.replayer(func(c *replay.Config) { c.Checkpoints = &forgetful{Control: r.control("forgetful")} })
+	j, err := re.Plan(t.Context(), replay.Request{Mode: replay.Outputs, By: "ops"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := j.Run(t.Context(), replay.RunOptions{Rate: 20})
+	if err != nil || result.Replayed != 10 {
+		t.Errorf("%v, %+v", err, result)
+	}
+	if again := r.resume(j.ID()); again.State() != replay.Completed {
+		t.Errorf("it is %s", again.State())
+	}
+}
+
+// Somebody's own message ids may begin like ours.
+func TestOnlyOurCopiesAreCopies(t *testing.T) {
+	r := newRig(t, setup{})
+	connect := map[string]any{"user_id": "alice", "redirect_uri": "https://app.example/cb"}
+	r.input(events.TypeConnectRequested, "replay:1", connect)
+	r.input(events.TypeConnectRequested, "replay:"+events.NewUUID()+":X:1", connect)
+	if p := r.plan(replay.Request{Mode: replay.Inputs}).Planned; p.Messages != 2 || len(p.Skipped) != 0 {
+		t.Errorf("%+v", p)
 	}
 }

@@ -72,7 +72,7 @@ func (j *Job) Run(ctx context.Context, o RunOptions) (Result, error) {
 		if c.State = Running; c.StartedAt.IsZero() {
 			c.StartedAt = time.Now().UTC()
 		}
-		c.Holder, c.Failures = j.r.cfg.Holder, slices.Clip(c.Failures)
+		c.Holder, c.Run, c.Failures = j.r.cfg.Holder, events.NewUUID(), slices.Clip(c.Failures)
 	})
 	resumed := j.cp.State != ""
 	if err := k.settle(ctx); err != nil { // from here on the replay is ours
