@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run by compose.yaml at every start: initialises a new Vault, opens it, sets it up for the connector (../vault/setup.sh)
-# and puts a login where the connectors read it.
+# and leaves a login where the connectors read it.
 #
 # DEV ONLY: the one unseal key and the root token stay in the volume vault-keys, so whoever has this machine has Vault.
 # Production has its keys with people or a key service, and revokes the root token.
@@ -8,49 +8,36 @@ set -eu
 umask 077
 kept=/keys/DEV-ONLY-init.json
 
-status=0
-vault operator init -status >/dev/null 2>&1 || status=$?
-case $status in
-0) ;;
-2)
-  echo "vault-setup: a new Vault; its unseal key and root token go into the volume vault-keys (DEV ONLY)"
-  vault operator init -key-shares=1 -key-threshold=1 -format=json >"$kept.new"
+say() { echo "vault-setup: $*"; }
+fail() { say "$*" >&2; exit 1; }
+# vault METHOD PATH: sends what comes in, prints what comes back.
+vault() { curl -sS --fail-with-body --max-time 20 -X "$1" --data-binary @- "$VAULT_ADDR/v1/$2"; }
+# text NAME: the text called NAME in what comes in, or the first of a list of texts.
+text() { tr -d ' \n' | sed -n "s/.*\"$1\":\[\{0,1\}\"\([^\"]*\)\".*/\1/p"; }
+# is NAME: whether NAME is true in what Vault says about itself.
+is() { curl -sS --max-time 20 "$VAULT_ADDR/v1/sys/seal-status" | tr -d ' ' | grep -q "\"$1\":true"; }
+
+if ! is initialized; then
+  say 'a new Vault; its unseal key and root token go into the volume vault-keys (DEV ONLY)'
+  echo '{"secret_shares":1,"secret_threshold":1}' | vault PUT sys/init >"$kept.new"
   mv "$kept.new" "$kept"
-  ;;
-*)
-  echo "vault-setup: Vault does not answer at $VAULT_ADDR" >&2
-  exit 1
-  ;;
-esac
-if [ ! -s "$kept" ]; then
-  echo "vault-setup: Vault was initialised by somebody else: open it and give the connectors a login by hand" >&2
-  exit 1
 fi
-
-# value NAME: the first text after "NAME" in what init printed, a text of its own or the first of a list.
-value() { tr -d ' \n' <"$kept" | sed -n "s/.*\"$1\":\[\{0,1\}\"\([^\"]*\)\".*/\1/p"; }
-
-sealed=0
-vault status >/dev/null 2>&1 || sealed=$?
-if [ "$sealed" -eq 2 ]; then
-  value unseal_keys_b64 | vault write sys/unseal key=- >/dev/null
-  echo "vault-setup: open"
+[ -s "$kept" ] || fail 'Vault was initialised by somebody else: open it, and give the connectors a login by hand'
+if is sealed; then
+  printf '{"key":"%s"}' "$(text keys_base64 <"$kept")" | vault PUT sys/unseal >/dev/null
+  say open
 fi
-VAULT_TOKEN=$(value root_token)
-export VAULT_TOKEN
-# A single node leads a moment after it was opened.
 tries=0
-until vault read sys/health >/dev/null 2>&1 && vault token lookup >/dev/null 2>&1; do
+until curl -sS -o /dev/null --fail --max-time 5 "$VAULT_ADDR/v1/sys/health" 2>/dev/null; do # a single node leads a moment after it was opened
   tries=$((tries + 1))
-  [ "$tries" -lt 60 ] || { echo "vault-setup: Vault does not become active" >&2; exit 1; }
+  [ "$tries" -lt 60 ] || fail 'Vault does not become active'
   sleep 1
 done
 
-sh /etc/finx/vault/setup.sh
-
-# Read by user 65532 in the connectors' containers; nobody else mounts this volume.
-umask 022
-vault read -field=role_id auth/approle/role/finx-connector/role-id >/login/role-id
-vault write -f -field=secret_id auth/approle/role/finx-connector/secret-id >/login/secret-id.new
-mv /login/secret-id.new /login/secret-id
-echo "vault-setup: done"
+rm -f /login/secret-id # one that is thirty days old is of no use; connectors read the file again at each login
+# Standard output is the connector's environment, of which only the role id is not known beforehand.
+VAULT_TOKEN=$(text root_token <"$kept") SECRET_ID_FILE=/login/secret-id sh /etc/finx/vault/setup.sh >/tmp/environment
+sed -n 's/^VAULT_ROLE_ID=//p' /tmp/environment >/login/role-id
+# Nobody but the connectors mounts this volume, and they run as somebody else.
+chmod 644 /login/role-id /login/secret-id
+say done

@@ -99,12 +99,16 @@ func TestVaultLogins(t *testing.T) {
 func TestMonitorsFindThePort(t *testing.T) {
 	ways := valuesFiles(t)
 	pm := one[*monitoring.PodMonitor](t, objects(t, ways["production"]))
+	// The alerts find their job by this part of its name.
+	if job := pm.Spec.PodMetricsEndpoints[0].RelabelConfigs[0]; job.TargetLabel != "job" || *job.Replacement != "finx-connector/"+namespace+"/"+release {
+		t.Errorf("%+v", job)
+	}
 	if *pm.Spec.PodMetricsEndpoints[0].Port != "http" || pm.Spec.PodMetricsEndpoints[0].Path != "/metrics" || pm.Labels["release"] != "prometheus" {
 		t.Errorf("%+v", pm)
 	}
 	all := objects(t, ways["keda"])
 	sm, svc := one[*monitoring.ServiceMonitor](t, all), one[*core.Service](t, all)
-	if sm.Spec.Endpoints[0].Port != svc.Spec.Ports[0].Name {
+	if sm.Spec.Endpoints[0].Port != svc.Spec.Ports[0].Name || sm.Spec.Endpoints[0].RelabelConfigs[0].TargetLabel != "job" {
 		t.Errorf("%+v", sm.Spec.Endpoints)
 	}
 	// A pod that is not ready has the most to tell.
