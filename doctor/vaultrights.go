@@ -58,7 +58,7 @@ func (v vaultSheet) rights(d vaultstore.Diagnosis) {
 		v.warn(GroupVault, "rights", "the token may not ask for its rights (sys/capabilities-self)", "give it Vault's default policy beside its own")
 		return
 	case r.Root:
-		v.fail(GroupVault, "rights", "root: whoever reads this token has all of Vault", "vault token create -policy=finx-connector -period=24h, after "+policyRemedy)
+		v.warn(GroupVault, "rights", "root: whoever reads this token has all of Vault", "vault token create -policy=finx-connector -period=24h, after "+policyRemedy)
 		return
 	}
 	if len(r.Missing) > 0 {
@@ -86,9 +86,7 @@ func (v vaultSheet) excess(all []vaultstore.Excess) {
 			}
 		}
 		if len(found) > 0 {
-			v.judge(over != vaultstore.OverSecrets, true, Finding{
-				Group: GroupVault, Check: "least rights", Seen: "more than needed, over " + string(over) + ": it may " + grants(found), Remedy: policyRemedy,
-			})
+			v.warn(GroupVault, "least rights", "more than needed, over "+string(over)+": it may "+grants(found), policyRemedy)
 		}
 	}
 }

@@ -104,9 +104,9 @@ func (p *program) diagnose(ctx context.Context, f doctorFlags) (doctor.Report, e
 	_, missing := settings.Load(p.configFile, p.getenv, p.environ, settings.Need{FinX: true, Vault: true})
 	e := &examination{settings: s, limit: f.timeout, monitor: f.monitor}
 	defer e.close()
-	checks := []doctor.Check{
-		doctor.CheckSettings(doctor.Settings{Settings: s, Missing: missing, Serving: serving}),
-		doctor.CheckRedirects(s, f.redirect),
+	checks := []doctor.Check{doctor.CheckRedirects(s, f.redirect)}
+	if f.wants(doctor.GroupSettings) {
+		checks = append(checks, doctor.CheckSettings(doctor.Settings{Settings: s, Missing: missing, Serving: serving}))
 	}
 	clock := f.wants(doctor.GroupClock)
 	if clock || f.wants(doctor.GroupNATS, doctor.GroupStreams, doctor.GroupState) {
