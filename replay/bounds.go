@@ -81,7 +81,7 @@ func (j *Job) findTarget(ctx context.Context) error {
 		defer cancel()
 		name, err := j.r.cfg.JS.StreamNameBySubject(ctx, to)
 		j.cp.ToStream = name
-		return judgeMissing(err)
+		return j.r.judgeNames(err)
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("replay: looking for the stream of --to %s: %w", to, err)
@@ -94,10 +94,11 @@ func (j *Job) findTarget(ctx context.Context) error {
 	return nil
 }
 
-// judgeMissing is judgeRead for a question whose "no" is an error of the client.
-func judgeMissing(err error) error {
+// judgeNames is judgeRead for the question which stream takes a subject: its "no"
+// is an error of the client.
+func (r *Replayer) judgeNames(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fault.Permanent(fault.Rejected, fmt.Errorf("no stream takes it: make one first, for a replay counts what is stored: %w", err))
 	}
-	return judgeRead(err)
+	return r.judgeRead("STREAM.NAMES", err)
 }

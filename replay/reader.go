@@ -95,7 +95,7 @@ func (r *Replayer) open(ctx context.Context, q query, next uint64) (*pages, erro
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: next,
 	})
 	if err != nil {
-		return nil, judgeRead(err)
+		return nil, r.judgeRead("CONSUMER.CREATE."+q.span.Stream, err)
 	}
 	if c.CachedInfo().NumPending == 0 {
 		return nil, r.confirmEnd(ctx, q, next)
@@ -106,12 +106,12 @@ func (r *Replayer) open(ctx context.Context, q query, next uint64) (*pages, erro
 	}
 	messages, err := c.Messages(jetstream.PullMaxMessages(ahead))
 	if err != nil {
-		return nil, judgeRead(err)
+		return nil, r.judgeRead("CONSUMER.CREATE."+q.span.Stream, err)
 	}
 	first, err := receive(ctx, messages)
 	if err != nil {
 		messages.Stop()
-		return nil, judgeRead(err)
+		return nil, r.judgeRead("CONSUMER.MSG.NEXT."+q.span.Stream, err)
 	}
 	return &pages{messages: messages, first: first, timeout: r.cfg.Timeout}, nil
 }
@@ -123,7 +123,7 @@ func (r *Replayer) confirmEnd(ctx context.Context, q query, next uint64) error {
 		switch {
 		case errors.Is(err, streamread.ErrNotFound):
 		case err != nil:
-			return judgeRead(err)
+			return r.judgeRead("STREAM.MSG.GET."+q.span.Stream, err)
 		case m.Sequence <= q.span.To:
 			return fault.Transient(fault.NATS, fmt.Errorf("the node that reads is behind: it does not see sequence %d yet", m.Sequence))
 		}
@@ -182,7 +182,7 @@ func (r *Replayer) state(ctx context.Context, name string) (cfg jetstream.Stream
 		defer cancel()
 		s, err := r.cfg.JS.Stream(ctx, name)
 		if err != nil {
-			return judgeRead(err)
+			return r.judgeRead("STREAM.INFO."+name, err)
 		}
 		info := s.CachedInfo()
 		cfg, first, last = info.Config, info.State.FirstSeq, info.State.LastSeq
@@ -208,7 +208,7 @@ func (r *Replayer) sequenceAt(ctx context.Context, stream string, at time.Time) 
 			HeadersOnly: true, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
 		})
 		if err != nil {
-			return judgeRead(err)
+			return r.judgeRead("CONSUMER.CREATE."+stream, err)
 		}
 		seq = c.CachedInfo().Delivered.Stream + 1
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/streamread"
 )
 
 // Error codes of the broker that say "later", though their status says "never",
@@ -19,14 +20,18 @@ const (
 	codeInProcess       jetstream.ErrorCode = 10158 // the same message id is just being stored
 )
 
-// judgeRead gives an error of a question its verdict: what the broker refuses
-// (4xx) it refuses again, the rest may pass.
-func judgeRead(err error) error {
+// judgeRead gives an error of a question to the JetStream API, such as
+// STREAM.INFO.FINX_EVENTS, its verdict: what the broker refuses (4xx, or to take
+// the question) it refuses again, the rest may pass.
+func (r *Replayer) judgeRead(question string, err error) error {
 	if _, judged := errors.AsType[*fault.Error](err); judged || err == nil {
 		return err
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code >= 400 && api.Code < 500 {
 		return fault.Permanent(fault.Rejected, err)
+	}
+	if subject := streamread.Subject(r.cfg.JS, question); r.mayNot(subject, err) {
+		return fault.Permanent(fault.Rejected, fmt.Errorf("the broker refuses this user to ask %s: %w", subject, err))
 	}
 	return fault.Transient(fault.NATS, err)
 }
@@ -53,13 +58,16 @@ func (r *Replayer) judgeWrite(subject string, err error) error {
 		}
 		return fault.Transient(fault.NATS, err)
 	}
-	// A refused publish is never answered: the reason comes out of band.
-	if last := r.cfg.JS.Conn().LastError(); refused(last, subject) && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)) {
+	if r.mayNot(subject, err) {
 		return fault.Permanent(fault.Rejected, fmt.Errorf("the broker refuses this user to publish to %s: %w", subject, err))
 	}
 	return fault.Ambiguous(fault.NATS, err)
 }
 
-func refused(err error, subject string) bool {
-	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`)
+// mayNot reports whether silence on a subject was a refusal: that comes out of
+// band, on the connection.
+func (r *Replayer) mayNot(subject string, err error) bool {
+	silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrPermissionViolation)
+	last := r.cfg.JS.Conn().LastError()
+	return silent && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), `"`+subject)
 }

@@ -53,7 +53,7 @@ func TestEveryAnswerOfTheBrokerHasAVerdict(t *testing.T) {
 		if tc.err != nil && !errors.Is(got, tc.err) {
 			t.Errorf("%s: the error itself is lost: %v", name, got)
 		}
-		if got := replay.JudgeRead(tc.err); fault.Of(got) != tc.read {
+		if got := re.JudgeRead("STREAM.INFO.X", tc.err); fault.Of(got) != tc.read {
 			t.Errorf("%s: reading: %s", name, fault.Of(got))
 		}
 	}
@@ -65,7 +65,7 @@ func TestARefusedUserIsToldSo(t *testing.T) {
 		o.Users = []*server.User{
 			{Username: "maker", Password: "maker"},
 			{Username: "ops", Password: "ops", Permissions: &server.Permissions{Publish: &server.SubjectPermission{
-				Allow: []string{"$JS.API.>", "$KV.>", "$JS.FC.>", events.TypeReplayCompleted},
+				Allow: []string{"$JS.API.>", "$KV.>", "$JS.FC.>", events.TypeReplayCompleted}, Deny: []string{"$JS.API.STREAM.NAMES"},
 			}}},
 		}
 	}
@@ -84,5 +84,10 @@ func TestARefusedUserIsToldSo(t *testing.T) {
 	}
 	if got := fmt.Sprint(maker.audits()[0]["outcome"]); got != "interrupted" {
 		t.Error(got)
+	}
+	begun = time.Now()
+	_, err = ops.replayer().Plan(t.Context(), replay.Request{Mode: replay.Outputs, By: "ops", To: "else.where"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "refuses this user to ask $JS.API.STREAM.NAMES") || time.Since(begun) > 15*time.Second {
+		t.Errorf("%v after %s", err, time.Since(begun))
 	}
 }
