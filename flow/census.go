@@ -105,14 +105,18 @@ func (c *census) count(rec connection.Record) {
 	}
 	c.ages[ageOfFetch][c.age(fetched)]++
 	c.ages[ageOfBank][c.age(delivered(rec))]++
-	for timer, at := range map[string]time.Time{timerFetch: rec.NextFetchAt, timerKeepAlive: rec.KeepAliveAt} {
-		switch {
-		case at.IsZero():
-		case c.now.Sub(at) > overdueAfter:
-			c.timers[timer][timerOverdue]++
-		default:
-			c.timers[timer][timerAhead]++
-		}
+	c.timer(timerFetch, rec.NextFetchAt)
+	c.timer(timerKeepAlive, rec.KeepAliveAt)
+}
+
+// timer counts a timer that is set to at; zero is none.
+func (c *census) timer(kind string, at time.Time) {
+	switch {
+	case at.IsZero():
+	case c.now.Sub(at) > overdueAfter:
+		c.timers[kind][timerOverdue]++
+	default:
+		c.timers[kind][timerAhead]++
 	}
 }
 
