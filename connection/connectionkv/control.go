@@ -89,10 +89,10 @@ func NewControl(c ControlConfig) (*Control, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	value, err := json.Marshal(struct {
-		V int `json:"v"`
 		Replica
+		V     int    `json:"v"`
 		Nonce string `json:"nonce"`
-	}{noteVersion, Replica{Holder: c.Holder, Since: time.Now().UTC(), Version: c.Version}, rand.Text()})
+	}{Replica{Holder: c.Holder, Since: time.Now().UTC(), Version: c.Version}, noteVersion, rand.Text()})
 	if err != nil {
 		return nil, fmt.Errorf("connectionkv: naming the holder: %w", err)
 	}
