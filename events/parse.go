@@ -192,6 +192,9 @@ func attributes(m Message, typ, prefix string, get func(name string, limit int) 
 	if media := get("datacontenttype", maxSource); media != "" && !isJSONMedia(media) {
 		return e, problem(prefix+"datacontenttype", "must be %s", ContentTypeJSON)
 	}
+	if id := get("dataschema", maxSource); strings.HasPrefix(id, schemaPrefix+typ+":") && SchemaByID(id) == nil {
+		return e, problem(prefix+"dataschema", "is a version of %s that this program does not know; redrive the event after the upgrade", typ)
+	}
 	if raw := get("time", 64); raw != "" {
 		t, ok := parseTime(raw)
 		if !ok {

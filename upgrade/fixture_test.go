@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -119,8 +121,17 @@ func releases(t *testing.T) []string {
 	if len(names) == 0 {
 		t.Fatal("there is no fixture directory")
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, func(a, b string) int { return slices.Compare(numbers(a), numbers(b)) })
 	return names
+}
+
+// numbers are those of a version: 0.10 comes after 0.9.
+func numbers(version string) (all []int) {
+	for part := range strings.SplitSeq(version, ".") {
+		n, _ := strconv.Atoi(part)
+		all = append(all, n)
+	}
+	return all
 }
 
 func load(t *testing.T, release string) *fixture {
