@@ -28,6 +28,10 @@ func TestNetworkPoliciesAllowWhatIsNeeded(t *testing.T) {
 			if who == "connector" && !labels.SelectorFromSet(p.Spec.PodSelector.MatchLabels).Matches(labels.Set(pod.Labels)) {
 				t.Errorf("the policy selects %v", p.Spec.PodSelector.MatchLabels)
 			}
+			// The hook of an installation comes before what is no hook.
+			if hook := p.Annotations["helm.sh/hook"]; (hook != "") != (who == "streams") {
+				t.Errorf("%s: hook %q", who, hook)
+			}
 			if len(p.Spec.PolicyTypes) != 2 {
 				t.Errorf("%s: %v", who, p.Spec.PolicyTypes)
 			}
