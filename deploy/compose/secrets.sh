@@ -9,14 +9,21 @@ cd "$(dirname "$0")"
 umask 077
 mkdir -p secrets
 
-# fresh FILE: whether it has to be made
-fresh() { [ ! -s "secrets/$1" ]; }
 # random FILE: 32 random bytes in hex
-random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"secrets/$1"; }
+random() {
+  [ -s "secrets/$1" ] || od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"secrets/$1"
+}
+random finx-client-secret
+random grafana-admin-password
 
-fresh finx-client-secret && random finx-client-secret
-fresh grafana-admin-password && random grafana-admin-password
-fresh nats.env && ../nats/keys.sh secrets >secrets/nats.env
+if [ ! -s secrets/nats.env ]; then
+  if ! command -v nk >/dev/null && ! command -v go >/dev/null; then
+    : "${NK:=docker run --rm -i ${NATS_BOX_IMAGE:-natsio/nats-box:0.18.0} nk}"
+    export NK
+  fi
+  ../nats/keys.sh secrets >secrets/nats.env.new
+  mv secrets/nats.env.new secrets/nats.env
+fi
 
 chmod 644 secrets/*
 echo "secrets are in $PWD/secrets"

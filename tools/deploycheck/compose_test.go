@@ -1,7 +1,9 @@
 package deploycheck
 
 import (
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -123,6 +125,45 @@ func TestSecretsAreMadeAndIgnored(t *testing.T) {
 				t.Errorf("%s: %s=%s is not mounted", name, variable, *value)
 			}
 		}
+	}
+}
+
+// A second run changes nothing: brokers and containers hold the first ones.
+func TestSecretsScriptMakesThemOnce(t *testing.T) {
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(inRoot("deploy"))); err != nil {
+		t.Fatal(err)
+	}
+	nk := filepath.Join(copied, "nk")
+	const standIn = "#!/bin/sh\nif [ \"$1\" = -gen ]; then echo SUKEY$$; else read -r seed; echo \"U$seed\"; fi\n"
+	if err := os.WriteFile(nk, []byte(standIn), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	run := func() map[string]string {
+		cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(copied, "compose", "secrets.sh"))
+		cmd.Env = append(os.Environ(), "NK="+nk)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		made := map[string]string{}
+		for _, name := range generated() {
+			made[name] = string(read(t, filepath.Join(copied, "compose", "secrets", name)))
+			if len(made[name]) < 5 {
+				t.Errorf("%s holds %q", name, made[name])
+			}
+		}
+		return made
+	}
+	first := run()
+	if second := run(); !maps.Equal(first, second) {
+		t.Errorf("%v and then %v", first, second)
+	}
+	dir, err := os.Stat(filepath.Join(copied, "compose", "secrets"))
+	if err != nil || dir.Mode().Perm() != 0o700 {
+		t.Errorf("everybody may enter: %v, %v", dir.Mode(), err)
+	}
+	if lines := strings.Count(first["nats.env"], "NATS_NKEY_"); lines != 6 || len(first["finx-client-secret"]) != 64 {
+		t.Errorf("%q", first)
 	}
 }
 
