@@ -205,6 +205,7 @@ func TestRequestsThatCannotBeMeant(t *testing.T) {
 		"refetch subject":  {replay.Request{Mode: replay.Refetch, Selection: replay.Selection{Subject: "x"}}, "reads no stream"},
 		"refetch until":    {replay.Request{Mode: replay.Refetch, Selection: replay.Selection{Until: now}}, "give both"},
 		"full and since":   {replay.Request{Mode: replay.Refetch, Full: true, Selection: replay.Selection{Since: now}}, "leave --since"},
+		"two lines":        {replay.Request{Mode: replay.Refetch, Reason: "a\nb"}, "one line of text"},
 		"a novel":          {replay.Request{Mode: replay.Outputs, Reason: strings.Repeat("x", 2000)}, "at most"},
 	} {
 		tc.req.By = "ops"

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/finx-connector/finx-connector/events"
 )
@@ -64,6 +66,8 @@ func (q Request) Check(codec events.Codec) error {
 		return usage("--by is empty: a replay is on somebody's account")
 	case len(q.By) > maxText || len(q.Reason) > maxText:
 		return usage("--by and --reason have at most %d bytes", maxText)
+	case !isLine(q.By) || !isLine(q.Reason):
+		return usage("--by and --reason must be one line of text")
 	case q.To != "" && q.Mode != Outputs:
 		return usage("--to is for outputs: inputs are handled on their own subjects")
 	case q.Full && q.Mode != Refetch:
@@ -73,6 +77,9 @@ func (q Request) Check(codec events.Codec) error {
 	}
 	return checkTarget(codec, q.To)
 }
+
+// isLine reports whether s is text without anything that controls a terminal.
+func isLine(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
 
 // maxText bounds what an operator may write into the record.
 const maxText = 1024

@@ -12,9 +12,19 @@ func TestPatternsOverlap(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{"a.b", "a.b", true}, {"a.b", "a.c", false}, {"a.b", "a", false}, {"a.*", "a.b", true}, {"a.*", "*.b", true},
-		{"a.*", "a.b.c", false}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a", true}, {"a.>", "*.b.>", true},
-		{"x.>", "a.>", false}, {"*.b", "a.*.c", false}, {"a.b.>", "a.*", false},
+		{"a.b", "a.b", true},
+		{"a.b", "a.c", false},
+		{"a.b", "a", false},
+		{"a.*", "a.b", true},
+		{"a.*", "*.b", true},
+		{"a.*", "a.b.c", false},
+		{"a.>", "a.b.c", true},
+		{"a.>", "a", false},
+		{">", "a", true},
+		{"a.>", "*.b.>", true},
+		{"x.>", "a.>", false},
+		{"*.b", "a.*.c", false},
+		{"a.b.>", "a.*", false},
 	} {
 		if overlap(tc.a, tc.b) != tc.want || overlap(tc.b, tc.a) != tc.want {
 			t.Errorf("%s and %s: want %v", tc.a, tc.b, tc.want)
