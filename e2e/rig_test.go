@@ -37,7 +37,8 @@ type options struct {
 	memory  bool              // secrets in memory: for tests that are not about Vault
 	sandbox finxtest.Options
 	env     map[string]string
-	blind   bool // no observer of the events: there will be too many to keep
+	blind   bool          // no observer of the events: there will be too many to keep
+	dial    []nats.Option // more than the broker's address, for the rig's own connection
 }
 
 // rig is an installation: everything but the connector runs when newRig returns.
@@ -67,7 +68,7 @@ func newRig(t testing.TB, o options) *rig {
 	r.sandbox, r.base = finxtest.Start(t, o.sandbox)
 	r.bank = newGate(t, r.base)
 	url := o.broker(t)
-	r.nc = natstest.Connect(t, url)
+	r.nc = natstest.Connect(t, url, o.dial...)
 	var err error
 	if r.js, err = jetstream.New(r.nc); err != nil {
 		t.Fatal(err)

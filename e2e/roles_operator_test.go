@@ -1,10 +1,14 @@
 package e2e_test
 
 import (
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/finx-connector/finx-connector/connection/connectionkv"
 	"github.com/finx-connector/finx-connector/consumer"
 	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/natstest"
@@ -118,16 +122,44 @@ func checkOperator(t *testing.T, prefix string, env map[string]string, missed ma
 			t.Errorf("%s ended with %d:\n%s", c.name, code, p.out)
 		}
 	}
+	r.wire.during(byHand)
+	r.closeGuard(r.shipped.Roles[natstest.RoleOperator])
 	r.wire.checkNothingRefused(t, r.names(), doctor)
 	needed := r.wire.needed(r.shipped, r.rules)
 	for i, rule := range r.rules {
 		c, ok := commands[needed[i]]
 		if ok && !missed[plain(rule.subject, prefix)] {
 			missed[plain(rule.subject, prefix)] = true
-			r.checkFails(rule, c)
+			if os.Getenv("FINX_TEST_LONG") != "" { // a process each; that it is used is known
+				r.checkFails(rule, c)
+			}
+		}
+		if needed[i] == byHand {
+			missed[plain(rule.subject, prefix)] = true
+			over, stop := quietly(t, func(t testing.TB) { r.at(t).closeGuard(rule.without) })
+			r.wire.checkRefusal(t, rule, byHand, over)
+			stop()
 		}
 	}
 	return r.rules
+}
+
+// byHand is what docs/outages.md has operators do with another tool.
+const byHand = "a guard is closed by hand"
+
+func (r *roled) closeGuard(id natstest.Identity) {
+	r.t.Helper()
+	js, err := jetstream.New(r.login(natstest.RoleOperator, id))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	kv, err := js.KeyValue(r.t.Context(), connectionkv.BucketControl)
+	if err == nil {
+		err = kv.Delete(r.t.Context(), "breaker.finx")
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // checkFails runs a command without a rule until it is refused what the rule allows.

@@ -55,7 +55,10 @@ func startCluster(t testing.TB, n int, opts []Option) (*ClusterServers, bool) {
 		}
 		o.ServerName = fmt.Sprintf("node-%d", i+1)
 		o.StoreDir = t.TempDir()
-		o.Cluster = server.ClusterOpts{Name: "natstest", Host: "127.0.0.1", Port: ports[i], PoolSize: -1}
+		if o.Cluster.Name == "" { // else of a configuration, with its TLS
+			o.Cluster.Name = "natstest"
+		}
+		o.Cluster.Host, o.Cluster.Port, o.Cluster.PoolSize = "127.0.0.1", ports[i], -1
 		o.Routes = routes
 		node := &Server{t: t, opts: o}
 		started := node.start()

@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,9 +112,7 @@ func (s *Shipped) Options(file, node string, env map[string]string) *server.Opti
 	environment.Lock()
 	defer environment.Unlock()
 	all := map[string]string{"NATS_SERVER_NAME": node, "NATS_STORE_DIR": strconv.Quote(s.t.TempDir()), "NATS_MAX_FILE_STORE": "4GB"}
-	for name, value := range env {
-		all[name] = value
-	}
+	maps.Copy(all, env)
 	for role, id := range s.Roles {
 		all["NATS_NKEY_"+strings.ToUpper(role)] = id.Public
 	}
@@ -166,6 +165,26 @@ func (s *Shipped) Single(change ...func(*server.Options)) *Server {
 	o := s.Options("single-node.conf", "node-1", nil)
 	return Start(s.t, WithOptions(func(to *server.Options) {
 		*to = *o
+		for _, f := range change {
+			f(to)
+		}
+	}))
+}
+
+// Cluster starts nats-server.conf so many times. env returns what each node is given
+// beside the keys of the roles; change may add to its options.
+func (s *Shipped) Cluster(n int, env func(node int) map[string]string, change ...func(*server.Options)) *ClusterServers {
+	s.t.Helper()
+	all := make([]*server.Options, n)
+	for i := range all {
+		of := map[string]string{"NATS_CLUSTER_NAME": "finx", "NATS_CLUSTER_ROUTES": `["nats-route://127.0.0.1:1"]`}
+		maps.Copy(of, env(i))
+		all[i] = s.Options("nats-server.conf", nodeName(i), of)
+	}
+	next := 0
+	return Cluster(s.t, n, WithOptions(func(to *server.Options) {
+		*to = *all[next%n]
+		next++
 		for _, f := range change {
 			f(to)
 		}
