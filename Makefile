@@ -51,7 +51,7 @@ endif
 
 .PHONY: test-deploy
 test-deploy: ## of them, those of the image, the compose file, the chart, the alert rules and the dashboards
-	@for m in $(checkers); do (cd $$m && ../build.sh tests ./... && $(gotest) -timeout 20m ./...); done
+	@for m in $(checkers); do (cd $$m && ../build.sh tests ./... && $(gotest) -count=1 -timeout 20m ./...); done # they read files the cache does not know of
 
 .PHONY: test-long
 test-long: test-deps ## the tests that take minutes as well
@@ -104,7 +104,7 @@ fmt: $(linter) ## format, and apply what the linters can fix by themselves
 
 .PHONY: golden
 golden: ## draw goldens and generated parts of docs again
-	@for d in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | grep -v '^./e2e/' | xargs -n1 dirname | sort -u); do go test $$d -update; done
+	@for d in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | grep -v '^./e2e/' | xargs -n1 dirname | sort -u); do (cd $$d && go test . -update); done
 
 .PHONY: crash-tables
 crash-tables: test-deps ## what docs/custody.md says was counted, counted again
