@@ -20,8 +20,10 @@ func TestSchemaIDsStay(t *testing.T) {
 			t.Errorf("%s is not the schema of that id: %.80s", want, schema)
 		}
 	}
-	for _, id := range []string{"", "urn:finx-connector:schema:", "urn:finx-connector:schema:callback.received:v2", "urn:finx-connector:schema:callback.received",
-		"urn:other:schema:callback.received:v1", "urn:finx-connector:schema:../v1/callback.received:v1", "urn:finx-connector:schema:callback.received:../schemas/v1"} {
+	for _, id := range []string{
+		"", "urn:finx-connector:schema:", "urn:finx-connector:schema:callback.received:v2", "urn:finx-connector:schema:callback.received",
+		"urn:other:schema:callback.received:v1", "urn:finx-connector:schema:../v1/callback.received:v1", "urn:finx-connector:schema:callback.received:../schemas/v1",
+	} {
 		if got := events.SchemaByID(id); got != nil {
 			t.Errorf("%q has a schema", id)
 		}

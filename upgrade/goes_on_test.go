@@ -19,6 +19,7 @@ import (
 // TestTodaysCodeGoesOn restores what a release has left behind, starts today's
 // connector on it, and sees every connection to where the release would have taken it.
 func TestTodaysCodeGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases(t) {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

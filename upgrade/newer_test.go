@@ -40,32 +40,7 @@ func TestNewerRecordsAreLeftAlone(t *testing.T) {
 	releases := releases(t)
 	f := load(t, releases[len(releases)-1])
 	w := newWorld(t)
-	want := map[string][]byte{} // bucket and key
-	for i, e := range f.kv {
-		switch {
-		case e.Key == "connection."+f.id(t, "established"), e.Bucket == connectionkv.BucketEscrow,
-			strings.HasPrefix(e.Key, "state.") && bytes.Contains(e.Value, []byte(f.id(t, "link_created"))):
-			f.kv[i].Value = bumped(t, e.Value)
-			want[e.Bucket+"/"+e.Key] = f.kv[i].Value
-		}
-	}
-	if len(want) != 3 {
-		t.Fatalf("%d keys, want a connection, a binding and an answer in escrow", len(want))
-	}
-	for i, s := range f.secrets {
-		if s.ID == f.id(t, "rotating") {
-			f.secrets[i].Data = bumped(t, s.Data)
-		}
-	}
-	for i, s := range f.spool {
-		f.spool[i].Data = bumped(t, s.Data)
-	}
-	var parked string
-	for i, m := range f.messages {
-		if strings.HasPrefix(m.Subject, events.SubjectTimerPark+".") {
-			f.messages[i].Data, parked = bumped(t, m.Data), strings.Replace(m.Subject, events.SubjectTimerPark, events.SubjectDuePark, 1)
-		}
-	}
+	want, parked := f.raise(t)
 	w.restore(f)
 	letters := len(w.stored(events.StreamDLQ))
 	secret := w.secret(f.id(t, "rotating"))
@@ -73,31 +48,7 @@ func TestNewerRecordsAreLeftAlone(t *testing.T) {
 
 	w.emit(events.TypeSyncRequested, "sync-today", events.SyncRequested{ConnectionID: f.id(t, "established")})
 	ack := w.publish(events.TypeCallbackReceived, nil, []byte(`{"state":"state-link_created","success":true,"code":"fixture-code"}`))
-	waiting := []string{"sync-today", "sync-rotating", "sync-escrowed", "sync-spooled"}
-	w.eventually("all that needs them waits", func() bool {
-		n := 0
-		for _, m := range w.stored(events.StreamTimers) {
-			if !strings.HasPrefix(m.Subject, events.SubjectTimerPark+".") {
-				continue
-			}
-			var ref struct {
-				Stream   string `json:"stream"`
-				Sequence uint64 `json:"sequence"`
-			}
-			if json.Unmarshal(m.Data, &ref) != nil {
-				continue
-			}
-			original, err := streamread.At(w.ctx(), w.js, ref.Stream, ref.Sequence)
-			if err != nil {
-				continue
-			}
-			env, err := events.Codec{}.Parse(events.Message{Subject: original.Subject, Header: original.Header, Data: original.Data, Stream: ref.Stream, Sequence: ref.Sequence})
-			if err == nil && slices.Contains(waiting, env.ID) || ref.Stream == events.StreamCallbacks && ref.Sequence == ack.Sequence {
-				n++
-			}
-		}
-		return n == len(waiting)+1
-	})
+	w.allWait([]string{"sync-today", "sync-rotating", "sync-escrowed", "sync-spooled"}, ack.Sequence)
 	w.eventually("the parked event comes round, or is parked once more", func() bool {
 		c, err := w.js.Consumer(w.ctx(), events.StreamTimers, streams.DurableDue)
 		w.must(err)
@@ -131,6 +82,67 @@ func TestNewerRecordsAreLeftAlone(t *testing.T) {
 	if s := w.sandbox.Stats(); s.RefreshesReused+s.Refreshes+s.CodesExchanged > s.Rotations+s.CodesExchanged || s.RefreshesReused != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// raise gives one record of each kind a higher version. It returns the keys that have
+// one now, with their values, and where the parked event comes due.
+func (f *fixture) raise(t *testing.T) (want map[string][]byte, parked string) {
+	t.Helper()
+	want = map[string][]byte{}
+	for i, e := range f.kv {
+		switch {
+		case e.Key == "connection."+f.id(t, "established"), e.Bucket == connectionkv.BucketEscrow,
+			strings.HasPrefix(e.Key, "state.") && bytes.Contains(e.Value, []byte(f.id(t, "link_created"))):
+			f.kv[i].Value = bumped(t, e.Value)
+			want[e.Bucket+"/"+e.Key] = f.kv[i].Value
+		}
+	}
+	if len(want) != 3 {
+		t.Fatalf("%d keys, want a connection, a binding and an answer in escrow", len(want))
+	}
+	for i, s := range f.secrets {
+		if s.ID == f.id(t, "rotating") {
+			f.secrets[i].Data = bumped(t, s.Data)
+		}
+	}
+	for i, s := range f.spool {
+		f.spool[i].Data = bumped(t, s.Data)
+	}
+	for i, m := range f.messages {
+		if strings.HasPrefix(m.Subject, events.SubjectTimerPark+".") {
+			f.messages[i].Data, parked = bumped(t, m.Data), strings.Replace(m.Subject, events.SubjectTimerPark, events.SubjectDuePark, 1)
+		}
+	}
+	return want, parked
+}
+
+// allWait waits until the events of these ids, and that callback, are parked.
+func (w *world) allWait(waiting []string, callback uint64) {
+	w.Helper()
+	w.eventually("all that needs them waits", func() bool {
+		n := 0
+		for _, m := range w.stored(events.StreamTimers) {
+			if !strings.HasPrefix(m.Subject, events.SubjectTimerPark+".") {
+				continue
+			}
+			var ref struct {
+				Stream   string `json:"stream"`
+				Sequence uint64 `json:"sequence"`
+			}
+			if json.Unmarshal(m.Data, &ref) != nil {
+				continue
+			}
+			original, err := streamread.At(w.ctx(), w.js, ref.Stream, ref.Sequence)
+			if err != nil {
+				continue
+			}
+			env, err := events.Codec{}.Parse(events.Message{Subject: original.Subject, Header: original.Header, Data: original.Data, Stream: ref.Stream, Sequence: ref.Sequence})
+			if err == nil && slices.Contains(waiting, env.ID) || ref.Stream == events.StreamCallbacks && ref.Sequence == callback {
+				n++
+			}
+		}
+		return n == len(waiting)+1
+	})
 }
 
 func jsonEqual(t *testing.T, a, b any) bool {

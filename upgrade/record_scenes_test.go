@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -198,16 +197,10 @@ func failAfterMark(ids ...string) func(*http.Request, []byte) verdict {
 	}
 }
 
-// held counts the calls that were held, by what is in them.
-var held = struct {
-	sync.Mutex
-	n map[string]int
-}{n: map[string]int{}}
-
 func (r *recorder) count(text string) int {
-	held.Lock()
-	defer held.Unlock()
-	return held.n[text]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held[text]
 }
 
 // holding holds the calls of finX that contain one of the texts.
@@ -215,9 +208,9 @@ func (r *recorder) holding(texts ...string) func(*http.Request, []byte) verdict 
 	return func(_ *http.Request, body []byte) verdict {
 		for _, text := range texts {
 			if bytes.Contains(body, []byte(text)) {
-				held.Lock()
-				held.n[text]++
-				held.Unlock()
+				r.mu.Lock()
+				r.held[text]++
+				r.mu.Unlock()
 				return hold
 			}
 		}

@@ -40,7 +40,7 @@ func TestRecord(t *testing.T) {
 	if *recordRelease == "" {
 		t.Skip("no release is to be recorded: -record, -binary, -source and -commit say which")
 	}
-	r := &recorder{world: newWorld(t), ids: map[string]string{}, extra: map[string]kvEntry{}}
+	r := &recorder{world: newWorld(t), ids: map[string]string{}, extra: map[string]kvEntry{}, held: map[string]int{}}
 	r.command("streams", "apply")
 	r.ordinary()
 	r.letters()
@@ -59,6 +59,9 @@ type recorder struct {
 	ids     map[string]string
 	pending []string
 	extra   map[string]kvEntry // what is gone by the end
+
+	mu   sync.Mutex
+	held map[string]int // how many calls were held, by what is in them
 }
 
 // has reports whether the release knows something.

@@ -80,7 +80,7 @@ func (s *share) write(ctx context.Context, change func(time.Time, state) (state,
 		if !changed {
 			return stored, revision, errLost
 		}
-		value, err = json.Marshal(versioned{layoutVersion, next})
+		value, err = json.Marshal(versioned{next, layoutVersion})
 		if err != nil {
 			return state{}, 0, fmt.Errorf("guard: encoding %s: %w", s.key, err)
 		}
@@ -102,8 +102,9 @@ const layoutVersion = 1
 // versioned is a state as it is stored. The version is no part of the state: two
 // states are compared as they are.
 type versioned struct {
-	V int `json:"v"`
 	state
+
+	V int `json:"v"`
 }
 
 // errNewer is a state that a newer program wrote. It is neither followed nor written
