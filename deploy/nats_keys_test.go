@@ -33,7 +33,7 @@ func TestKeysAreMadeOnce(t *testing.T) {
 	}
 	for _, role := range natstest.AllRoles() {
 		file := filepath.Join(dir, role+".nk")
-		seed, err := os.ReadFile(file) //nolint:gosec // a file of the test
+		seed, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,22 +47,41 @@ func TestPoliciesAllowWhatTheySayAndNothingElse(t *testing.T) {
 
 	get, post, put, del, list := http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete, "LIST"
 	never := []attempt{ // for everybody
-		{get, other, nil}, {post, other, map[string]any{"data": map[string]string{"a": "c"}, "options": map[string]int{"cas": 1}}},
-		{list, kv + "/metadata/team", nil}, {list, kv + "/metadata", nil}, {get, "sys/mounts", nil}, {get, "sys/auth", nil}, {get, "sys/policies/acl", nil},
-		{put, "sys/policies/acl/mine", map[string]any{"policy": `path "*" { capabilities = ["read"] }`}}, {del, "sys/policies/acl/" + env["VAULT_AUTH_MOUNT"], nil},
-		{post, "sys/mounts/mine", map[string]any{"type": "kv"}}, {del, "sys/mounts/" + kv, nil}, {post, kv + "/config", map[string]any{"cas_required": false}},
-		{post, "auth/token/create", map[string]any{}}, {post, "auth/token/create-orphan", map[string]any{}},
-		{get, transit + "/export/encryption-key/finx-escrow", nil}, {get, transit + "/backup/finx-escrow", nil}, {post, transit + "/keys/finx-escrow/config", map[string]any{"exportable": true}},
-		{del, transit + "/keys/finx-escrow", nil}, {post, transit + "/keys/finx-escrow/rotate", nil}, {post, transit + "/encrypt/finx-escrow", map[string]any{"plaintext": "aGk="}},
-		{get, "auth/" + auth + "/role/" + env["VAULT_AUTH_MOUNT"], nil}, {post, "auth/" + auth + "/role/" + env["VAULT_AUTH_MOUNT"] + "/secret-id", nil},
-		{get, "sys/audit", nil}, {put, "sys/seal", nil}, {get, "sys/raw/core/keyring", nil}, {get, "identity/entity/id", nil},
+		{get, other, nil},
+		{post, other, map[string]any{"data": map[string]string{"a": "c"}, "options": map[string]int{"cas": 1}}},
+		{list, kv + "/metadata/team", nil},
+		{list, kv + "/metadata", nil},
+		{get, "sys/mounts", nil},
+		{get, "sys/auth", nil},
+		{get, "sys/policies/acl", nil},
+		{put, "sys/policies/acl/mine", map[string]any{"policy": `path "*" { capabilities = ["read"] }`}},
+		{del, "sys/policies/acl/" + env["VAULT_AUTH_MOUNT"], nil},
+		{post, "sys/mounts/mine", map[string]any{"type": "kv"}},
+		{del, "sys/mounts/" + kv, nil},
+		{post, kv + "/config", map[string]any{"cas_required": false}},
+		{post, "auth/token/create", map[string]any{}},
+		{post, "auth/token/create-orphan", map[string]any{}},
+		{get, transit + "/export/encryption-key/finx-escrow", nil},
+		{get, transit + "/backup/finx-escrow", nil},
+		{post, transit + "/keys/finx-escrow/config", map[string]any{"exportable": true}},
+		{del, transit + "/keys/finx-escrow", nil},
+		{post, transit + "/keys/finx-escrow/rotate", nil},
+		{post, transit + "/encrypt/finx-escrow", map[string]any{"plaintext": "aGk="}},
+		{get, "auth/" + auth + "/role/" + env["VAULT_AUTH_MOUNT"], nil},
+		{post, "auth/" + auth + "/role/" + env["VAULT_AUTH_MOUNT"] + "/secret-id", nil},
+		{get, "sys/audit", nil},
+		{put, "sys/seal", nil},
+		{get, "sys/raw/core/keyring", nil},
+		{get, "identity/entity/id", nil},
 	}
 	for who, tt := range map[string]struct {
 		policy   string
 		may, not []attempt
 	}{
 		"connector": {"", []attempt{
-			{get, secretPath, nil}, {list, kv + "/metadata/team/finx/connections", nil}, {get, kv + "/config", nil},
+			{get, secretPath, nil},
+			{list, kv + "/metadata/team/finx/connections", nil},
+			{get, kv + "/config", nil},
 			{post, transit + "/datakey/plaintext/finx-escrow", nil},
 		}, []attempt{
 			{get, transit + "/keys/finx-escrow", nil}, {del, secretPath, nil}, {put, kv + "/delete/team/finx/connections/" + id, map[string]any{"versions": []int{1}}},
@@ -70,13 +89,19 @@ func TestPoliciesAllowWhatTheySayAndNothingElse(t *testing.T) {
 		"operator": {"-operator", []attempt{
 			{get, kv + "/metadata/team/finx/connections/" + id, nil}, {list, kv + "/metadata/team/finx/connections", nil}, {get, kv + "/config", nil}, {get, transit + "/keys/finx-escrow", nil},
 		}, []attempt{
-			{get, secretPath, nil}, {post, secretPath, map[string]any{"data": map[string]string{}, "options": map[string]int{"cas": 1}}}, {del, kv + "/metadata/team/finx/connections/" + id, nil},
-			{post, kv + "/metadata/team/finx/connections/" + id, map[string]any{"max_versions": 9}}, {get, kv + "/subkeys/team/finx/connections/" + id, nil},
-			{post, transit + "/datakey/plaintext/finx-escrow", nil}, {post, transit + "/decrypt/finx-escrow", map[string]any{"ciphertext": "vault:v1:x"}},
+			{get, secretPath, nil},
+			{post, secretPath, map[string]any{"data": map[string]string{}, "options": map[string]int{"cas": 1}}},
+			{del, kv + "/metadata/team/finx/connections/" + id, nil},
+			{post, kv + "/metadata/team/finx/connections/" + id, map[string]any{"max_versions": 9}},
+			{get, kv + "/subkeys/team/finx/connections/" + id, nil},
+			{post, transit + "/datakey/plaintext/finx-escrow", nil},
+			{post, transit + "/decrypt/finx-escrow", map[string]any{"ciphertext": "vault:v1:x"}},
 		}},
 		"break glass": {"-glass", []attempt{{get, secretPath, nil}}, []attempt{
-			{list, kv + "/metadata/team/finx/connections", nil}, {post, secretPath, map[string]any{"data": map[string]string{}, "options": map[string]int{"cas": 1}}},
-			{del, kv + "/metadata/team/finx/connections/" + id, nil}, {post, transit + "/datakey/plaintext/finx-escrow", nil},
+			{list, kv + "/metadata/team/finx/connections", nil},
+			{post, secretPath, map[string]any{"data": map[string]string{}, "options": map[string]int{"cas": 1}}},
+			{del, kv + "/metadata/team/finx/connections/" + id, nil},
+			{post, transit + "/datakey/plaintext/finx-escrow", nil},
 		}},
 	} {
 		token := s.token(tt.policy)

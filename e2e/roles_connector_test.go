@@ -22,7 +22,10 @@ type act struct {
 }
 
 // connectorActs are what a connector does in its life. Each can be repeated.
-func connectorActs() []act {
+func connectorActs() []act { return append(dailyActs(), troubledActs()...) }
+
+// dailyActs are those of a day on which nothing is away for long.
+func dailyActs() []act {
 	return []act{
 		{"a user is connected and fetched", func(r *roled) { r.establish("user@example.com") }},
 		{"an event is malformed", func(r *roled) {
@@ -61,6 +64,12 @@ func connectorActs() []act {
 				return e.Type == events.TypeFetchCompleted && e.ConnectionID == link.ConnectionID && e.Trigger == events.TriggerSchedule
 			})
 		}},
+	}
+}
+
+// troubledActs are those of a day on which much goes wrong.
+func troubledActs() []act {
+	return []act{
 		{"a timer cannot be handled", func(r *roled) {
 			id := events.NewUUID()
 			r.put(connectionkv.BucketConnections, "connection."+id, "not a record")
@@ -166,7 +175,7 @@ func (r *rig) handBack(stream, durable string, times int) {
 		}
 		for m := range batch.Messages() {
 			handed++
-			if err := m.Nak(); err != nil {
+			if err := m.NakWithDelay(time.Millisecond); err != nil {
 				r.t.Fatal(err)
 			}
 		}

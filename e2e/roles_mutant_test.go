@@ -92,7 +92,7 @@ func (w *wiretap) needed(s *natstest.Shipped, rules []roleRule) map[int]string {
 type quiet struct {
 	testing.TB
 
-	ctx context.Context //nolint:containedctx // a test's own context, as testing.TB has it
+	ctx context.Context
 }
 
 func (q quiet) Context() context.Context { return q.ctx }

@@ -73,7 +73,7 @@ func (p Pair) Replace(t testing.TB, other Pair) {
 // Replace puts the content of one file in the place of another, at once.
 func Replace(t testing.TB, file, by string) {
 	t.Helper()
-	data, err := os.ReadFile(by) //nolint:gosec // a file of the test
+	data, err := os.ReadFile(by)
 	if err == nil {
 		if err = os.WriteFile(file+".new", data, 0o600); err == nil {
 			err = os.Rename(file+".new", file)

@@ -94,7 +94,7 @@ func (w *watcher) delay(int) time.Duration {
 			w.stillAway(nc, err)
 		}
 	}
-	return reconnectWait + rand.N(reconnectJitter)
+	return reconnectWait + rand.N(reconnectJitter) //nolint:gosec // to spread the tries of many clients
 }
 
 func (w *watcher) closed(nc *nats.Conn) {

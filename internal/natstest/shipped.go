@@ -102,7 +102,7 @@ func prefixed(t testing.TB, from, prefix string) string {
 const PrefixEdit = `s/^\( *"\)\([a-z]\)/\1acme.\2/`
 
 // environment is process-wide, and the server reads its configuration from it.
-var environment sync.Mutex //nolint:gochecknoglobals // it guards what is global by nature
+var environment sync.Mutex
 
 // Options parses one of the shipped files, such as "single-node.conf", for a node of
 // that name with env beside the keys of the roles. Addresses are loopback and ports
@@ -118,12 +118,13 @@ func (s *Shipped) Options(file, node string, env map[string]string) *server.Opti
 	}
 	for name, value := range all {
 		before, was := os.LookupEnv(name)
-		if err := os.Setenv(name, value); err != nil { //nolint:usetesting // t.Setenv refuses parallel tests; the lock makes this one safe
+		// t.Setenv refuses parallel tests; the lock makes this safe for them.
+		if err := os.Setenv(name, value); err != nil {
 			s.t.Fatal(err)
 		}
 		defer func() {
 			if was {
-				_ = os.Setenv(name, before) //nolint:usetesting // see above
+				_ = os.Setenv(name, before)
 			} else {
 				_ = os.Unsetenv(name)
 			}
