@@ -24,10 +24,11 @@ type act struct {
 // connectorActs are what a connector does in its life. Each can be repeated.
 func connectorActs() []act { return append(dailyActs(), troubledActs()...) }
 
-// dailyActs are those of a day on which nothing is away for long.
+// dailyActs are those of a day on which nothing is away for long. The first is of a user
+// whose large transaction nobody has stored yet.
 func dailyActs() []act {
 	return []act{
-		{"a user is connected and fetched", func(r *roled) { r.establish("user@example.com") }},
+		{"a user is connected and fetched", func(r *roled) { r.establish(events.NewUUID() + "@example.com") }},
 		{"an event is malformed", func(r *roled) {
 			r.letter(r.publish(events.TypeConnectRequested, []byte(`{"user_id":"x"}`)))
 			r.letter(r.publish(events.TypeCallbackReceived, []byte(`{"state":"nobody's","success":true,"code":"c"}`)))
