@@ -98,12 +98,8 @@ func (s *sized) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listen, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
 	s.env = map[string]string{
-		"NATS_URL": url, "LISTEN_ADDR": listen,
+		"NATS_URL":      url,
 		"FINX_BASE_URL": finxURL, "FINX_CLIENT_ID": clientID, "FINX_CLIENT_SECRET": clientSecret,
 		"VAULT_ADDR": s.vault.Addr, "VAULT_TOKEN": s.vault.Token,
 		"ESCROW_KEY": base64.StdEncoding.EncodeToString(make([]byte, 32)),

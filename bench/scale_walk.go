@@ -122,6 +122,10 @@ func (s *sized) walk(ctx context.Context) error {
 // runConnector lets the real program find all this: it walks the records and
 // sweeps the secrets, and there is nothing to be done about any of them.
 func (s *sized) runConnector(ctx context.Context) (err error) {
+	// Asked for now, or one of our own connections may have it meanwhile.
+	if s.env["LISTEN_ADDR"], err = freeAddress(ctx); err != nil {
+		return err
+	}
 	p, err := startChild(s.h.ours, []string{"serve"}, s.env)
 	if err != nil {
 		return err
