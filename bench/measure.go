@@ -161,7 +161,14 @@ func (st *stage) settled(ctx context.Context) error {
 // until asks every few milliseconds. p is the process without which there is no
 // point in asking, or nil.
 func until(ctx context.Context, p *child, what string, ask func() (bool, error)) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+	return untilEvery(ctx, 10*time.Millisecond, p, what, ask)
+}
+
+// seldom is how often those are asked whom asking costs something.
+const seldom = 100 * time.Millisecond
+
+func untilEvery(ctx context.Context, every time.Duration, p *child, what string, ask func() (bool, error)) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var ended <-chan struct{}
 	if p != nil {

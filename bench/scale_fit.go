@@ -116,11 +116,11 @@ func (r scaleReport) compare() error {
 	}
 	largest := r.Sizes[len(r.Sizes)-1]
 	for _, stream := range []string{recordsStream, events.StreamTimers} {
-		real, direct := r.Real.Held[stream], largest.Held[stream]
-		if real.Messages == 0 || direct.Messages == 0 {
-			return fmt.Errorf("%s: %d messages of the real route, %d written directly", stream, real.Messages, direct.Messages)
+		routed, direct := r.Real.Held[stream], largest.Held[stream]
+		if routed.Messages == 0 || direct.Messages == 0 {
+			return fmt.Errorf("%s: %d messages of the real route, %d written directly", stream, routed.Messages, direct.Messages)
 		}
-		a, b := float64(real.Bytes)/float64(real.Messages), float64(direct.Bytes)/float64(direct.Messages)
+		a, b := float64(routed.Bytes)/float64(routed.Messages), float64(direct.Bytes)/float64(direct.Messages)
 		if math.Abs(a-b)/a > mayDiffer {
 			return fmt.Errorf("%s: a message of the real route has %.0f bytes, one that was written directly %.0f", stream, a, b)
 		}

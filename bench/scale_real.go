@@ -174,8 +174,7 @@ func (st *stage) askForFetches(ctx context.Context, p *child, work []callback) e
 	if err := st.publish(ctx, events.TypeSyncRequested, bodies); err != nil {
 		return err
 	}
-	err = until(ctx, p, "the fetches", func() (bool, error) {
-		time.Sleep(100 * time.Millisecond) // asking costs the broker something
+	err = untilEvery(ctx, seldom, p, "the fetches", func() (bool, error) {
 		n, err := count()
 		return n >= had+uint64(len(work)), err
 	})

@@ -115,6 +115,7 @@ func (u unit) text(v float64) string {
 		return fmt.Sprintf("%.0f /s", v)
 	case inMicroseconds:
 		return fmt.Sprintf("%.0f µs", v)
+	case inBytes:
 	}
 	for _, step := range []struct {
 		size float64

@@ -29,7 +29,7 @@ func TestScaleMeasuresEveryFigure(t *testing.T) {
 				t.Errorf("%d connections: %s was not measured", s.Connections, f.Name)
 			}
 		}
-		if n := s.Held[recordsStream].Messages; n != 2*uint64(s.Connections) { //nolint:gosec // a few hundred
+		if n := s.Held[recordsStream].Messages; n != 2*uint64(s.Connections) {
 			t.Errorf("%d connections have %d records and bindings", s.Connections, n)
 		}
 	}

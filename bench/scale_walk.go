@@ -140,8 +140,7 @@ func (s *sized) runConnector(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	err = until(ctx, p, "the sweep", func() (bool, error) {
-		time.Sleep(100 * time.Millisecond)
+	err = untilEvery(ctx, seldom, p, "the sweep", func() (bool, error) {
 		n, err := s.counted(ctx, `finx_connector_vaultstore_operations_total{operation="get",outcome="ok"}`)
 		return n >= float64(len(s.ids)), err
 	})
@@ -172,7 +171,8 @@ func (s *sized) counted(ctx context.Context, series string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	client := &http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Do(r)
 	if err != nil {
 		return 0, err
 	}

@@ -66,7 +66,7 @@ func memory(pid int) (now, peak int64, err error) {
 // ownMemory returns the resident memory of a process without the pages of files,
 // in bytes: a store that is mapped into memory is the kernel's to drop.
 func ownMemory(pid int) (float64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) //nolint:gosec // a number
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("reading the memory, which needs Linux: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -120,10 +121,7 @@ func askJetStream(ctx context.Context, t testing.TB, nc *nats.Conn, subject stri
 func (r *rig) elsewhere(broker *natstest.Server) *rig {
 	r.t.Helper()
 	c := *r
-	c.env = map[string]string{}
-	for name, value := range r.env {
-		c.env[name] = value
-	}
+	c.env = maps.Clone(r.env)
 	c.env["NATS_URL"] = broker.URL()
 	c.nc = natstest.Connect(r.t, broker.URL())
 	var err error
@@ -138,14 +136,14 @@ func (r *rig) watch() { r.seen = newObserver(r.t, r.js, r.codec, false) }
 
 // quiet waits until finX has not been asked for tokens for a while, and returns
 // how often it was asked altogether.
-func (r *rig) quiet(for_ time.Duration) int {
+func (r *rig) quiet(pause time.Duration) int {
 	r.t.Helper()
 	last, since := -1, time.Now()
 	natstest.Eventually(r.t, within, func() bool {
 		if n := len(r.bank.answered("POST", "/auth/token")); n != last {
 			last, since = n, time.Now()
 		}
-		return time.Since(since) > for_
+		return time.Since(since) > pause
 	}, "no more token calls")
 	return last
 }

@@ -157,8 +157,8 @@ func (s *Store) askMount(ctx context.Context) *MountFacts {
 
 // ask is fetch without a login on the way: a refusal is an answer.
 func (s *Store) ask(ctx context.Context, path string, out any) (found bool, err error) {
-	err = s.session.once(ctx, false, func(ctx context.Context, client *api.Client) error {
-		found, err = fetchOnce(ctx, client, path, nil, out)
+	err = s.session.once(ctx, func(ctx context.Context, client *api.Client) error {
+		found, err = fetchOnce(ctx, client, path, out)
 		return err
 	})
 	return found, err

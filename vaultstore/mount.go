@@ -51,7 +51,7 @@ func (s *Store) inspect(ctx context.Context) error {
 		Type    string
 		Options map[string]string
 	}
-	found, err := s.fetch(ctx, "sys/internal/ui/mounts/"+s.paths.mount, nil, &mount)
+	found, err := s.fetch(ctx, "sys/internal/ui/mounts/"+s.paths.mount, &mount)
 	if isForbidden(err) {
 		return fmt.Errorf("no such mount, or no right to anything below it: %w", err)
 	}
@@ -64,7 +64,7 @@ func (s *Store) inspect(ctx context.Context) error {
 	var config struct {
 		MaxVersions int `json:"max_versions"`
 	}
-	found, err = s.fetch(ctx, s.paths.config(), nil, &config)
+	found, err = s.fetch(ctx, s.paths.config(), &config)
 	if err != nil && !isForbidden(err) {
 		return err
 	}

@@ -72,7 +72,7 @@ func (s *Store) health(ctx context.Context) (h health, err error) {
 	for _, state := range []string{"standbycode", "performancestandbycode", "drsecondarycode", "sealedcode", "uninitcode"} {
 		always.Set(state, "200")
 	}
-	err = s.session.once(ctx, false, func(ctx context.Context, client *api.Client) error {
+	err = s.session.once(ctx, func(ctx context.Context, client *api.Client) error {
 		resp, err := client.WithNamespace("").Logical().ReadRawWithDataWithContext(ctx, "sys/health", always)
 		if resp != nil {
 			defer func() { _ = resp.Body.Close() }()

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/hashicorp/vault/api"
@@ -29,7 +28,7 @@ func (s *Store) read(ctx context.Context, id string) (stored, Version, error) {
 		Data *stored
 		Meta struct{ Version Version } `json:"metadata"`
 	}
-	found, err := s.fetch(ctx, s.paths.data(id), nil, &answer)
+	found, err := s.fetch(ctx, s.paths.data(id), &answer)
 	if err != nil {
 		return stored{}, 0, err
 	}
@@ -66,7 +65,7 @@ func (h history) live(before Version) []Version {
 }
 
 func (s *Store) history(ctx context.Context, id string) (h history, found bool, err error) {
-	found, err = s.fetch(ctx, s.paths.metadata(id), nil, &h)
+	found, err = s.fetch(ctx, s.paths.metadata(id), &h)
 	return h, found, err
 }
 
@@ -85,16 +84,16 @@ func (s *Store) countVersions(ctx context.Context, id string) (int, error) {
 // fetch reads path and decodes the "data" of the answer into out. found is
 // false when the server answered that nothing is there; out is then filled with
 // what it said besides, such as the version of a deleted secret.
-func (s *Store) fetch(ctx context.Context, path string, params url.Values, out any) (found bool, err error) {
+func (s *Store) fetch(ctx context.Context, path string, out any) (found bool, err error) {
 	err = s.session.do(ctx, false, func(ctx context.Context, client *api.Client) error {
-		found, err = fetchOnce(ctx, client, path, params, out)
+		found, err = fetchOnce(ctx, client, path, out)
 		return err
 	})
 	return found, err
 }
 
-func fetchOnce(ctx context.Context, client *api.Client, path string, params url.Values, out any) (bool, error) {
-	resp, err := client.Logical().ReadRawWithDataWithContext(ctx, path, params)
+func fetchOnce(ctx context.Context, client *api.Client, path string, out any) (bool, error) {
+	resp, err := client.Logical().ReadRawWithDataWithContext(ctx, path, nil)
 	if resp != nil {
 		defer func() { _ = resp.Body.Close() }()
 	}

@@ -92,7 +92,7 @@ func (s *Store) capabilities(ctx context.Context, needed []right) (map[string][]
 		return nil, err
 	}
 	var granted map[string][]string
-	err = s.session.once(ctx, false, func(ctx context.Context, client *api.Client) error {
+	err = s.session.once(ctx, func(ctx context.Context, client *api.Client) error {
 		got, err := client.Logical().WriteBytesWithContext(ctx, "sys/capabilities-self", body)
 		if err != nil {
 			return err

@@ -131,9 +131,9 @@ var errDenied = errors.New("the token's policies forbid the call")
 
 func denied(err error) error { return fmt.Errorf("%w: %w", errDenied, err) }
 
-// once makes the call within the time-out and gives its error a verdict.
-func (s *session) once(ctx context.Context, write bool, call request) error {
-	return s.onceWithin(ctx, s.timeout, write, call)
+// once reads within the time-out and gives the error its verdict.
+func (s *session) once(ctx context.Context, call request) error {
+	return s.onceWithin(ctx, s.timeout, false, call)
 }
 
 func (s *session) onceWithin(ctx context.Context, limit time.Duration, write bool, call request) error {
@@ -155,7 +155,7 @@ func (s *session) token(ctx context.Context) (string, error) {
 }
 
 func (s *session) isAlive(ctx context.Context, token string) (bool, error) {
-	err := s.once(ctx, false, func(ctx context.Context, client *api.Client) error {
+	err := s.once(ctx, func(ctx context.Context, client *api.Client) error {
 		own, err := client.CloneWithHeaders()
 		if err != nil {
 			return err

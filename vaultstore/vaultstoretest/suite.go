@@ -52,10 +52,13 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 	}
 }
 
-// IDs returns all that a store lists.
-func IDs(ctx context.Context, s interface {
+// Lister is the part of a Store that IDs uses.
+type Lister interface {
 	List(ctx context.Context, each func(id string) error) error
-}) (ids []string, err error) {
+}
+
+// IDs returns all that a store lists.
+func IDs(ctx context.Context, s Lister) (ids []string, err error) {
 	err = s.List(ctx, func(id string) error {
 		ids = append(ids, id)
 		return nil
