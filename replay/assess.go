@@ -76,6 +76,9 @@ func (n *inputs) assessConnect(ctx context.Context, id string, in events.Connect
 	case err != nil:
 		err = a.without(err)
 		return a, err
+	case rec.State == connection.Erased:
+		a.skip = skipErased // nothing about its user is to be stored again
+		return a, nil
 	}
 	a.done = true
 	return a, nil
@@ -146,7 +149,7 @@ func (n *inputs) assessCallback(ctx context.Context, e events.Envelope, in event
 	case !in.Success:
 		a.done = true // says so again at most, and calls nobody
 	case in.Code.IsZero():
-		n.assessRenewal(&a, in, binding, rec)
+		n.assessRenewal(&a, e, in, binding, rec)
 	default:
 		n.assessCode(&a, in.Code.SHA256(), time.Since(e.Time) > n.cfg.CodeLifetime, binding, rec)
 	}
@@ -155,12 +158,15 @@ func (n *inputs) assessCallback(ctx context.Context, e events.Envelope, in event
 
 // assessRenewal is for a success without a code, after which the tokens in
 // custody are tried.
-func (n *inputs) assessRenewal(a *assessment, in events.CallbackReceived, binding connection.StateBinding, rec connection.Record) {
+func (n *inputs) assessRenewal(a *assessment, e events.Envelope, in events.CallbackReceived, binding connection.StateBinding, rec connection.Record) {
 	switch {
 	case in.State == rec.OAuthState:
 		a.skip = skipMalformed // a first link must bring one
 	case binding.CodeSHA256 != "", rec.State == connection.Established && rec.RenewalState != in.State:
 		a.done = true
+	case rec.EstablishedAt.After(e.Time):
+		// The tokens that it would have tried are not those of today.
+		a.skip = skipRenewed
 	default:
 		a.calls = 1 + n.fetchCalls(rec)
 	}

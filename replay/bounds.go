@@ -37,11 +37,12 @@ func (r *Replayer) spans(ctx context.Context, req Request) ([]Span, error) {
 	}
 	var out []Span
 	for _, name := range names {
-		_, first, last, err := r.state(ctx, name)
+		info, err := r.state(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		span := Span{Stream: name, From: max(first, s.FromSeq, 1), To: last}
+		last := info.State.LastSeq
+		span := Span{Stream: name, From: max(info.State.FirstSeq, s.FromSeq, 1), To: last, Created: info.Created.UTC()}
 		if s.ToSeq > 0 {
 			span.To = min(last, s.ToSeq)
 		}
@@ -57,17 +58,36 @@ func (r *Replayer) spans(ctx context.Context, req Request) ([]Span, error) {
 	return out, nil
 }
 
+// checkSpans makes sure that what is left to be read is what was planned: the
+// sequences of a stream that was deleted and made again, or restored from an older
+// copy, are other messages.
+func (r *Replayer) checkSpans(ctx context.Context, spans []Span) error {
+	for _, s := range spans {
+		if s.Done >= s.To {
+			continue
+		}
+		info, err := r.state(ctx, s.Stream)
+		if err != nil {
+			return err
+		}
+		if !s.Created.IsZero() && !info.Created.Equal(s.Created) || info.State.LastSeq < s.To {
+			return fmt.Errorf("replay: reading stream %s: it was made again, or restored, since this replay was planned, and its sequences are other messages: plan a new one", s.Stream)
+		}
+	}
+	return nil
+}
+
 // checkAudit makes sure that the record of the replay can be stored.
 func (r *Replayer) checkAudit(ctx context.Context) error {
-	cfg, _, _, err := r.state(ctx, r.cfg.Streams.Events)
+	info, err := r.state(ctx, r.cfg.Streams.Events)
 	if err != nil {
 		return err
 	}
 	subject := r.cfg.Codec.Subject(events.TypeReplayCompleted)
-	if slices.ContainsFunc(cfg.Subjects, func(s string) bool { return overlap(s, subject) }) {
+	if slices.ContainsFunc(info.Config.Subjects, func(s string) bool { return overlap(s, subject) }) {
 		return nil
 	}
-	return fmt.Errorf("replay: stream %s does not take %s, the record of a replay: run `finx-connector streams apply`, or ask the stream's owner for it", cfg.Name, subject)
+	return fmt.Errorf("replay: stream %s does not take %s, the record of a replay: run `finx-connector streams apply`, or ask the stream's owner for it", info.Config.Name, subject)
 }
 
 // findTarget finds the stream that takes what is published with --to.
@@ -86,11 +106,11 @@ func (j *Job) findTarget(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("replay: looking for the stream of --to %s: %w", to, err)
 	}
-	_, _, last, err := j.r.state(ctx, j.cp.ToStream)
+	info, err := j.r.state(ctx, j.cp.ToStream)
 	if err != nil {
 		return err
 	}
-	j.cp.Acked = map[string]uint64{j.cp.ToStream: last}
+	j.cp.Acked = map[string]uint64{j.cp.ToStream: info.State.LastSeq}
 	return nil
 }
 

@@ -48,6 +48,7 @@ const (
 	skipConsumed   = "its state is consumed by another code: it would be a dead letter again"
 	skipNoRecord   = "there is no record of its connection"
 	skipUnreadable = "the record of its connection cannot be read by this version"
+	skipRenewed    = "its connection was established again since"
 	skipErased     = "its connection was erased"
 	skipSuperseded = "a later fetch has completed; replay refetch asks for a new one"
 	skipEnded      = "its connection is not established now"

@@ -53,6 +53,9 @@ func (r *Replayer) Resume(ctx context.Context, id string, told func(looked int))
 	if err := r.checkAudit(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.checkSpans(ctx, cp.Position.Spans); err != nil {
+		return nil, err
+	}
 	return j, j.plan(ctx, told)
 }
 

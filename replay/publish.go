@@ -46,7 +46,8 @@ type pace struct {
 }
 
 func newPace(rate float64) *pace {
-	return &pace{every: time.Duration(float64(time.Second) / rate), next: time.Now()}
+	every := min(float64(time.Second)/rate, float64(24*time.Hour)) // a longer one may leave the range of a duration
+	return &pace{every: time.Duration(every), next: time.Now()}
 }
 
 // wait waits for the turn of the next message. Time that was lost is not made up for.
@@ -81,11 +82,11 @@ func (j *Job) findSent(ctx context.Context) (map[string]uint64, error) {
 		return sent, nil // an id of its own, and a fetch that is done is not made again
 	}
 	for stream, counted := range j.cp.Acked {
-		_, _, last, err := j.r.state(ctx, stream)
+		info, err := j.r.state(ctx, stream)
 		if err != nil {
 			return nil, err
 		}
-		q := query{span: Span{Stream: stream, From: counted + 1, To: last}, subjects: j.targets(stream), headersOnly: true}
+		q := query{span: Span{Stream: stream, From: counted + 1, To: info.State.LastSeq}, subjects: j.targets(stream), headersOnly: true}
 		err = j.r.walk(ctx, q, func(m events.Message) error {
 			if from, sequence, ok := ofReplay(m, j.cp.ID); ok {
 				sent[from] = max(sent[from], sequence)
@@ -104,7 +105,7 @@ func (j *Job) targets(stream string) []string {
 	req := j.cp.Request
 	switch {
 	case req.To != "":
-		return []string{req.To}
+		return []string{">"} // the stream may keep it under another subject than it came on
 	case req.Mode == Inputs:
 		_, subjects := j.r.inputSubjects(req.Selection)
 		return subjects[stream]

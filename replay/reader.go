@@ -27,6 +27,9 @@ type Span struct {
 	From   uint64 `json:"from_sequence"`
 	To     uint64 `json:"to_sequence"`
 	Done   uint64 `json:"done,omitempty"` // all up to this one is dealt with
+	// Created is when the stream was: one of the same name that was made later
+	// has other messages under these sequences.
+	Created time.Time `json:"stream_created_at,omitzero"`
 }
 
 // query says what is read of a stream.
@@ -175,8 +178,8 @@ func receive(ctx context.Context, messages jetstream.MessagesContext) (stored, e
 	}, meta.NumPending}, nil
 }
 
-// state returns the first and last sequence of a stream.
-func (r *Replayer) state(ctx context.Context, name string) (cfg jetstream.StreamConfig, first, last uint64, err error) {
+// state asks for a stream.
+func (r *Replayer) state(ctx context.Context, name string) (info *jetstream.StreamInfo, err error) {
 	err = retry.Do(ctx, r.policy, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 		defer cancel()
@@ -184,14 +187,13 @@ func (r *Replayer) state(ctx context.Context, name string) (cfg jetstream.Stream
 		if err != nil {
 			return r.judgeRead("STREAM.INFO."+name, err)
 		}
-		info := s.CachedInfo()
-		cfg, first, last = info.Config, info.State.FirstSeq, info.State.LastSeq
+		info = s.CachedInfo()
 		return nil
 	}, nil)
 	if err != nil {
-		return cfg, 0, 0, fmt.Errorf("replay: asking for stream %s: %w", name, err)
+		return nil, fmt.Errorf("replay: asking for stream %s: %w", name, err)
 	}
-	return cfg, first, last, nil
+	return info, nil
 }
 
 // skew is how far the clocks of a stream's leaders may be apart: messages are

@@ -41,6 +41,11 @@ type Result struct {
 	StartedAt      time.Time `json:"started_at"`
 	FinishedAt     time.Time `json:"finished_at"`
 
+	Matched int `json:"matched"` // as planned at first
+	// Gone is how many of those the streams did not have any more when they were to
+	// be read: they grew too old, or were deleted, after the plan.
+	Gone int `json:"gone,omitempty"`
+
 	// AuditStream and AuditSequence are where its record is.
 	AuditStream   string `json:"audit_stream,omitempty"`
 	AuditSequence uint64 `json:"audit_sequence,omitempty"`
@@ -213,8 +218,12 @@ func (j *Job) finish(ctx context.Context, k *keeper, why error) (Result, error) 
 
 func (j *Job) result() Result {
 	c := j.cp
-	return Result{
+	result := Result{
 		ReplayID: c.ID, Outcome: c.State, Counts: c.Counts, Failures: c.Failures, ReferencesGone: c.ReferencesGone,
-		StartedAt: c.StartedAt, FinishedAt: c.FinishedAt,
+		StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Matched: c.Matched,
 	}
+	if c.State == Completed {
+		result.Gone = max(0, c.Matched-c.Counts.Done())
+	}
+	return result
 }
