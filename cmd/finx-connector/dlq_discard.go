@@ -102,7 +102,7 @@ func (d *discardCommand) do(ctx context.Context, q *dlq.Queue, seqs []uint64) (a
 	for i, seq := range seqs {
 		l, err := q.Get(ctx, seq)
 		if err == nil {
-			err = q.Discard(ctx, seq)
+			err = q.Discard(context.WithoutCancel(ctx), seq) // what is dropped is in the note, whatever interrupts
 		}
 		if err != nil && !errors.Is(err, dlq.ErrNotFound) {
 			return all, err

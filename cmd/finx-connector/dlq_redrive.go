@@ -57,10 +57,7 @@ func (r *redriveCommand) check(c *cobra.Command, args []string) error {
 	if err := r.chosen.check(c, args); err != nil {
 		return err
 	}
-	if !(r.rate > 0 && r.rate <= 1e6) {
-		return usagef("--rate must be above 0")
-	}
-	return nil
+	return checkRate(r.rate)
 }
 
 // redriven is one dead letter of the plan, and with --yes what became of it.

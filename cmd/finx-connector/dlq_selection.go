@@ -70,6 +70,9 @@ func (s *letterSelection) flags(c *cobra.Command) {
 
 // check reads the command line.
 func (s *letterSelection) check(c *cobra.Command, args []string) (err error) {
+	if err := noneEmpty(c, "class", "subject", "stream", "since", "until", "connection", "user"); err != nil {
+		return err
+	}
 	ways := 0
 	for _, given := range []bool{len(args) > 0, s.chosen.given(), s.all} {
 		if given {

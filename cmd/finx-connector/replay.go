@@ -110,7 +110,12 @@ type replayCommand struct {
 // command gives c the flags that all modes have, and its work.
 func (r *replayCommand) command(c *cobra.Command, rate float64) *cobra.Command {
 	c.Args = cobra.NoArgs
-	c.PreRunE = func(*cobra.Command, []string) error { return r.check() }
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if err := noneEmpty(c, "resume", "since", "until", "subject", "connection", "user", "to"); err != nil {
+			return err
+		}
+		return r.check()
+	}
 	c = r.p.withBroker(c, func(ctx context.Context, b *broker, _ []string) error { return r.run(ctx, b) })
 	s := &r.req.Selection
 	c.Flags().StringVar(&s.Connection, "connection", "", "only those about the connection of this `id`")
@@ -150,8 +155,8 @@ func (r *replayCommand) sequenceFlags(c *cobra.Command) {
 
 // check reads the command line.
 func (r *replayCommand) check() (err error) {
-	if !(r.rate > 0 && r.rate <= 1e6) {
-		return usagef("--rate must be above 0")
+	if err := checkRate(r.rate); err != nil {
+		return err
 	}
 	if r.resume != "" {
 		if !events.IsUUID(r.resume) {
@@ -166,16 +171,38 @@ func (r *replayCommand) check() (err error) {
 	if r.req.Selection.Until, err = dayOrMoment("--until", r.until, now, day-time.Nanosecond); err != nil {
 		return err
 	}
+	if r.window && r.req.Selection.Since.After(now) {
+		return usagef("--since is in the future: there is nothing to fetch")
+	}
 	if r.req.By == "" {
 		r.req.By = operator()
 	}
 	return asUsage(r.req.Check(events.Codec{}))
 }
 
+// noneEmpty refuses a flag that was given without a value, as by a variable that is
+// not set: what was to choose a few would choose all.
+func noneEmpty(c *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if f := c.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
+			return usagef("--%s is empty: leave it out, or say which", name)
+		}
+	}
+	return nil
+}
+
+// checkRate refuses what no clock can keep.
+func checkRate(rate float64) error {
+	if !(rate >= 1e-3 && rate <= 1e6) {
+		return usagef("--rate must be above 0: from 0.001 to 1000000 a second")
+	}
+	return nil
+}
+
 // dayOrMoment is moment for a flag that may also be a day, of which it is the
 // moment into it.
 func dayOrMoment(flag, text string, now time.Time, into time.Duration) (time.Time, error) {
-	if at, err := time.Parse(time.DateOnly, text); err == nil {
+	if at, err := time.Parse(time.DateOnly, text); err == nil && !at.IsZero() {
 		return at.Add(into), nil
 	}
 	return moment(flag, text, now)

@@ -101,6 +101,9 @@ func (r *replayCommand) printResult(result replay.Result) {
 	if result.Duplicates > 0 {
 		fmt.Fprintf(w, "%d were in the stream already: this replay had sent them before it was stopped\n", result.Duplicates)
 	}
+	if result.Gone > 0 {
+		fmt.Fprintf(w, "%d of the %d planned were not in the stream any more\n", result.Gone, result.Matched)
+	}
 	if result.ReferencesGone > 0 {
 		fmt.Fprintf(w, "%s to large objects that are not in the store any more\n", counted(result.ReferencesGone, "reference"))
 	}

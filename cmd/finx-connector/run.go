@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, sys system) int {
 		err = fmt.Errorf("interrupted: %w", err)
 	}
 	for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
-		fmt.Fprintf(sys.stderr, "finx-connector: %s\n", line)
+		fmt.Fprintf(sys.stderr, "finx-connector: %s\n", printable(line)) // it may quote a key or a header that anybody wrote
 	}
 	if _, wrong := errors.AsType[usageError](err); wrong || !p.started {
 		fmt.Fprintf(sys.stderr, "%q says how it is used.\n", cmd.CommandPath()+" --help")

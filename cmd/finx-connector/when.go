@@ -15,7 +15,7 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 		return now.Add(-ago), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
+	if err != nil || at.IsZero() { // the zero time would choose nothing
 		return time.Time{}, usagef("%s must be an RFC 3339 time or a duration such as 24h or 7d", flag)
 	}
 	return at, nil
