@@ -57,7 +57,9 @@ func (q *Queue) publish(ctx context.Context, e Event, id string) (*jetstream.Pub
 	var ack *jetstream.PubAck
 	unanswered := false
 	err := retry.Do(ctx, retry.Policy{Budget: q.cfg.PublishBudget, Jitter: 0.2}, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, q.cfg.Timeout)
+		// An interruption waits for the answer: without it the letter would stay behind
+		// while its event is stored.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.cfg.Timeout)
 		defer cancel()
 		got, err := q.cfg.JS.PublishMsg(ctx, m)
 		switch {
