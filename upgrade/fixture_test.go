@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -157,6 +158,34 @@ func (f *fixture) save(t *testing.T) {
 	writeLines(t, filepath.Join(f.dir, "streams.jsonl"), f.messages)
 	writeLines(t, filepath.Join(f.dir, "vault.jsonl"), f.secrets)
 	writeLines(t, filepath.Join(f.dir, "spool.jsonl"), f.spool)
+}
+
+var timestamp = regexp.MustCompile(`20\d\d(-\d\d-\d\dT)`)
+
+// age makes everything that is dated so many years older. What is sealed stays.
+func (f *fixture) age(years int) {
+	older := func(b []byte) []byte {
+		return timestamp.ReplaceAllFunc(b, func(found []byte) []byte {
+			year, _ := strconv.Atoi(string(found[:4]))
+			return append(strconv.AppendInt(nil, int64(year-years), 10), found[4:]...)
+		})
+	}
+	for i, e := range f.kv {
+		if utf8.Valid(e.Value) {
+			f.kv[i].Value = older(e.Value)
+		}
+	}
+	for i, s := range f.secrets {
+		f.secrets[i].Data = older(s.Data)
+	}
+	for i, m := range f.messages {
+		f.messages[i].Data = older(m.Data)
+		for name, values := range m.Header {
+			for j, v := range values {
+				m.Header[name][j] = string(older([]byte(v)))
+			}
+		}
+	}
 }
 
 // id returns a connection by what became of it.
