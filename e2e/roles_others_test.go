@@ -94,6 +94,7 @@ func clientActs(role string) map[string]func(ctx context.Context, r *roled, js j
 
 // TestClientsHaveTheRightsTheyNeedAndNoMore is for upstream and downstream.
 func TestClientsHaveTheRightsTheyNeedAndNoMore(t *testing.T) {
+	t.Parallel()
 	roles := []string{natstest.RoleUpstream, natstest.RoleDownstream}
 	missed := map[string]bool{}
 	var rules []roleRule
@@ -159,6 +160,7 @@ func (r *roled) checkClient(role string, missed map[string]bool) {
 // TestProvisionerHasTheRightsItNeedsAndNoMore makes everything, and raises everything
 // again after it was lowered.
 func TestProvisionerHasTheRightsItNeedsAndNoMore(t *testing.T) {
+	t.Parallel()
 	r := newRoled(t, "", options{memory: true, env: map[string]string{}}, []string{natstest.RoleProvisioner})
 	apply := func(id natstest.Identity) *process {
 		return launch(t, programs.path(t, "finx-connector"), r.asUser(natstest.RoleProvisioner, id, nil), "streams", "apply", "--timeout", "2s")
@@ -278,6 +280,7 @@ func forbidden() map[string][]string {
 }
 
 func TestEachRoleIsRefusedWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
 	r := newRoled(t, "", options{memory: true, env: map[string]string{}}, nil)
 	before := len(r.seen.messages())
 	for role, subjects := range forbidden() {
@@ -322,6 +325,7 @@ func TestEachRoleIsRefusedWhatIsNotItsOwn(t *testing.T) {
 // TestDoctorApprovesOfTheShippedRights asks doctor about the connector's user and the
 // operator's.
 func TestDoctorApprovesOfTheShippedRights(t *testing.T) {
+	t.Parallel()
 	r := newRoled(t, "", options{memory: true, env: map[string]string{}}, nil)
 	for role, want := range map[string]string{
 		natstest.RoleConnector: "ok    rights of serve", natstest.RoleOperator: "skip  rights of serve",

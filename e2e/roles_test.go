@@ -21,6 +21,7 @@ const startAct = "it starts"
 // the shipped configuration of the broker: nothing is refused. Then it takes one
 // rule away at a time: each is missed.
 func TestConnectorHasTheRightsItNeedsAndNoMore(t *testing.T) {
+	t.Parallel()
 	long := connectorOptions()
 	long.env["SUBJECT_PER_CONNECTION"] = "true"
 	missed := map[string]bool{}

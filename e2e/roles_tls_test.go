@@ -23,6 +23,7 @@ import (
 // production uses, TLS towards clients and between each other, and Vault behind TLS;
 // whoever connects shows a certificate and an nkey.
 func TestTheWholeJobOverMutualTLS(t *testing.T) {
+	t.Parallel()
 	clients, nodes, vaults := certtest.NewAuthority(t), certtest.NewAuthority(t), certtest.NewAuthority(t)
 	shipped := natstest.NewShipped(t, "")
 	urls := startNodes(t, shipped, clients, nodes)
