@@ -12,6 +12,7 @@ T ?=
 FUZZTIME ?= 20s
 # More flags for go test, such as TESTFLAGS=-v or TESTFLAGS=-count=1.
 TESTFLAGS ?=
+SCALEFLAGS ?=
 # Flags of bench, such as BENCHFLAGS='-only streaming -transactions 1000000'.
 BENCHFLAGS ?=
 
@@ -73,6 +74,10 @@ test-deps:
 .PHONY: bench
 bench: ## the connector beside a floor that makes the same calls; BENCHFLAGS=-quick, -help lists more
 	go run -buildvcs=false ./bench $(BENCHFLAGS)
+
+.PHONY: scale
+scale: ## what a connection costs broker, Vault and connector at three sizes, carried to ten million; SCALEFLAGS=-help lists more
+	go run -buildvcs=false ./bench scale $(SCALEFLAGS)
 
 .PHONY: microbench
 microbench: ## benchmarks of single functions; T= PKG= narrow
