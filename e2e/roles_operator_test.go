@@ -87,7 +87,7 @@ func (r *roled) operate(id natstest.Identity, args []string) *process {
 // TestOperatorHasTheRightsItNeedsAndNoMore runs the operator's commands on the
 // shipped configuration of the broker: nothing is refused. Then it takes one rule
 // away at a time: a command fails.
-func TestOperatorHasTheRightsItNeedsAndNoMore(t *testing.T) {
+func TestOperatorHasTheRightsItNeedsAndNoMore(t *testing.T) { //nolint:tparallel // what one part sees, the next goes on with
 	t.Parallel()
 	missed := map[string]bool{}
 	t.Run("as shipped", func(t *testing.T) { checkOperator(t, "", map[string]string{}, missed) })

@@ -93,7 +93,7 @@ func clientActs(role string) map[string]func(ctx context.Context, r *roled, js j
 }
 
 // TestClientsHaveTheRightsTheyNeedAndNoMore is for upstream and downstream.
-func TestClientsHaveTheRightsTheyNeedAndNoMore(t *testing.T) {
+func TestClientsHaveTheRightsTheyNeedAndNoMore(t *testing.T) { //nolint:tparallel // what one part sees, the next goes on with
 	t.Parallel()
 	roles := []string{natstest.RoleUpstream, natstest.RoleDownstream}
 	missed := map[string]bool{}

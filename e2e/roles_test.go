@@ -20,7 +20,7 @@ const startAct = "it starts"
 // TestConnectorHasTheRightsItNeedsAndNoMore runs the connector through its life on
 // the shipped configuration of the broker: nothing is refused. Then it takes one
 // rule away at a time: each is missed.
-func TestConnectorHasTheRightsItNeedsAndNoMore(t *testing.T) {
+func TestConnectorHasTheRightsItNeedsAndNoMore(t *testing.T) { //nolint:tparallel // what one part sees, the next goes on with
 	t.Parallel()
 	long := connectorOptions()
 	long.env["SUBJECT_PER_CONNECTION"] = "true"

@@ -56,8 +56,9 @@ func oneOf(env, def, doc string, at func(*Settings) *string, values ...string) S
 		func(v string) bool { return slices.Contains(values, v) }, at)
 }
 
-func boolean(env, def, doc string, at func(*Settings) *bool) Setting {
-	return Setting{Env: env, Default: def, Doc: doc, Allowed: "true or false", set: func(s *Settings, v string) error {
+// boolean is a switch that is off unless it is set.
+func boolean(env, doc string, at func(*Settings) *bool) Setting {
+	return Setting{Env: env, Default: "false", Doc: doc, Allowed: "true or false", set: func(s *Settings, v string) error {
 		switch strings.ToLower(v) {
 		case "true", "1", "yes":
 			*at(s) = true

@@ -42,7 +42,7 @@ func natsTable() []Setting {
 		file("NATS_CA", "certificates the broker's is checked against", func(s *Settings) *string { return &s.NATS.CAFile }),
 		file("NATS_CERT", "our client certificate", func(s *Settings) *string { return &s.NATS.CertFile }),
 		file("NATS_KEY", "key of the client certificate", func(s *Settings) *string { return &s.NATS.KeyFile }),
-		boolean("NATS_TLS_FIRST", "false", "begin with TLS, for a broker that says nothing before (`handshake_first`)", func(s *Settings) *bool { return &s.NATS.TLSFirst }),
+		boolean("NATS_TLS_FIRST", "begin with TLS, for a broker that says nothing before (`handshake_first`)", func(s *Settings) *bool { return &s.NATS.TLSFirst }),
 		checked("NATS_INBOX_PREFIX", "_INBOX_connector", "where replies of the broker come in: a prefix for each role keeps one from reading another's", "tokens of letters, digits, - and _, joined by dots",
 			subjectTokens, func(s *Settings) *string { return &s.NATS.InboxPrefix }),
 	}
@@ -68,7 +68,7 @@ func vaultTable() []Setting {
 		file("VAULT_CLIENT_CERT", "our client certificate", func(s *Settings) *string { return &s.Vault.ClientCert }),
 		file("VAULT_CLIENT_KEY", "key of the client certificate", func(s *Settings) *string { return &s.Vault.ClientKey }),
 		text("VAULT_TLS_SERVER_NAME", "name expected in Vault's certificate", func(s *Settings) *string { return &s.Vault.TLSServerName }),
-		boolean("VAULT_SKIP_VERIFY", "false", "do not check Vault's certificate; for tests only", func(s *Settings) *bool { return &s.Vault.SkipVerify }),
+		boolean("VAULT_SKIP_VERIFY", "do not check Vault's certificate; for tests only", func(s *Settings) *bool { return &s.Vault.SkipVerify }),
 		oneOf("VAULT_AUTH", AuthToken, "how to log in", func(s *Settings) *string { return &s.Vault.Auth }, AuthToken, AuthAppRole, AuthKubernetes),
 		{
 			Env: "VAULT_AUTH_MOUNT", DefaultText: "as `VAULT_AUTH`", Doc: "where that login is mounted", Allowed: "path without a slash at either end",
@@ -125,7 +125,7 @@ func finxTable() []Setting {
 				return nil
 			},
 		},
-		boolean("FINX_ALLOW_HTTP", "false", "let `FINX_BASE_URL` be http beyond loopback: for a sandbox on a private network only, as tokens travel in clear",
+		boolean("FINX_ALLOW_HTTP", "let `FINX_BASE_URL` be http beyond loopback: for a sandbox on a private network only, as tokens travel in clear",
 			func(s *Settings) *bool { return &s.FinX.AllowHTTP }),
 		checked("FINX_CLIENT_ID", "", "client id given by Qwist", "text without a colon",
 			func(v string) bool { return !strings.Contains(v, ":") }, func(s *Settings) *string { return &s.FinX.ClientID }),

@@ -25,7 +25,7 @@ func streamsTable() []Setting {
 	return []Setting{
 		checked("SUBJECT_PREFIX", "", "put before every subject, with a dot", "tokens of letters, digits, - and _, joined by dots",
 			subjectTokens, func(s *Settings) *string { return &s.Subjects.Prefix }),
-		boolean("SUBJECT_PER_CONNECTION", "false", "appends `.<connection_id>` to output subjects", func(s *Settings) *bool { return &s.Subjects.PerConnection }),
+		boolean("SUBJECT_PER_CONNECTION", "appends `.<connection_id>` to output subjects", func(s *Settings) *bool { return &s.Subjects.PerConnection }),
 		{
 			Env: "REDIRECT_URI_ALLOW", DefaultText: "any absolute https URL, and http on loopback", Doc: "origins that `redirect_uri` may have",
 			Allowed: "comma list of origins, like https://app.example.com", set: setOrigins,
