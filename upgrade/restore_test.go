@@ -112,20 +112,30 @@ func (w *world) refill(name string, all []message) {
 	}
 }
 
-// asStored gives a parked reference the time at which its message is stored here: by
-// it the connector tells the message from another at the same place.
+// asStored gives a parked reference the time at which its message is stored here, by
+// which the connector tells the message from another at the same place, and has its
+// patience begin now: it is not over because the fixture is old.
 func (w *world) asStored(data []byte) []byte {
 	w.Helper()
-	var ref map[string]any
-	if json.Unmarshal(data, &ref) != nil || ref["stored_at"] == nil {
+	var ref struct {
+		Stream       string `json:"stream"`
+		Sequence     uint64 `json:"sequence"`
+		StoredAt     string `json:"stored_at"`
+		FirstFailure string `json:"first_failure"`
+		ParkedAt     string `json:"parked_at"`
+	}
+	if json.Unmarshal(data, &ref) != nil || ref.StoredAt == "" {
 		return data
 	}
-	was, _ := ref["stored_at"].(string)
-	stream, _ := ref["stream"].(string)
-	sequence, _ := ref["sequence"].(float64)
-	m, err := streamread.At(w.ctx(), w.js, stream, uint64(sequence))
+	m, err := streamread.At(w.ctx(), w.js, ref.Stream, ref.Sequence)
 	w.must(err)
-	return bytes.Replace(data, []byte(was), []byte(m.Time.UTC().Format(time.RFC3339Nano)), 1)
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	for was, is := range map[string]string{ref.StoredAt: m.Time.UTC().Format(time.RFC3339Nano), ref.FirstFailure: now, ref.ParkedAt: now} {
+		if was != "" {
+			data = bytes.ReplaceAll(data, []byte(was), []byte(is))
+		}
+	}
+	return data
 }
 
 // settle acknowledges what the release had done.
