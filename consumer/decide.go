@@ -90,6 +90,11 @@ func (lim limits) wait(o Outcome, d time.Duration) Action {
 	return Action{Kind: Nak, Outcome: o, Delay: min(d, cmp.Or(lim.maxWait, maxWait))}
 }
 
+// ownPatience is how much longer a message may wait for this program's own work on its
+// connection, such as a lease that another event of it holds. Or one that is tried for
+// the last time, when an outage is over, would be given up for meeting it.
+const ownPatience = time.Hour
+
 // decide turns what a handler returned into the answer to the delivery. It is
 // pure: the whole policy is this function.
 func decide(r result, lim limits, now time.Time) Action {
@@ -109,6 +114,9 @@ func decide(r result, lim limits, now time.Time) Action {
 	case errors.Is(r.err, errBusy):
 		return lim.wait(OutcomeBusy, jittered(backoff(r.refused, busyDelay, busyDelayMax), r.jitter))
 	case verdict == fault.WaitUntil:
+		if fault.DependencyOf(r.err) == "" {
+			patience += ownPatience
+		}
 		if patience <= 0 {
 			return Action{Kind: DeadLetter, Outcome: OutcomeDeadLetter, Class: fault.Outage}
 		}
