@@ -65,6 +65,14 @@ func TestTheWholeJobOverMutualTLS(t *testing.T) {
 		t.Errorf("dlq discard:\n%s", p.out)
 	}
 
+	// Upstream's account reaches the streams from every node.
+	for _, url := range strings.Split(urls, ",") {
+		env := shippedEnv(shipped, natstest.RoleUpstream, url, clients)
+		if p := launch(t, programs.path(t, "finx-connector"), env, "emit", "sync", "--connection-id", link.ConnectionID); p.wait(within) != 0 {
+			t.Errorf("emit sync as upstream at %s:\n%s", url, p.out)
+		}
+	}
+
 	// Either of the two alone is not enough, and neither is another authority.
 	stranger := certtest.NewAuthority(t)
 	for name, change := range map[string]map[string]string{

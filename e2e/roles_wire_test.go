@@ -36,8 +36,8 @@ var _ server.Logger = (*wiretap)(nil)
 func listenIn(s *server.Server) *wiretap {
 	w := &wiretap{
 		// The lines that the broker writes of a client: what came in, what was refused.
-		traced:   regexp.MustCompile(`"FINX/(?:nkey|user):([^"]+)" - <<- \[(PUB|HPUB|SUB) (\S+)`),
-		violated: regexp.MustCompile(`"FINX/(?:nkey|user):([^"]+)" - (Publish|Subscription) Violation - Subject "([^"]+)"`),
+		traced:   regexp.MustCompile(`"(?:FINX|UPSTREAM)/(?:nkey|user):([^"]+)" - <<- \[(PUB|HPUB|SUB) (\S+)`),
+		violated: regexp.MustCompile(`"(?:FINX|UPSTREAM)/(?:nkey|user):([^"]+)" - (Publish|Subscription) Violation - Subject "([^"]+)"`),
 		fresh:    make(chan struct{}),
 	}
 	s.SetLoggerV2(w, false, true, false)

@@ -99,7 +99,7 @@ func prefixed(t testing.TB, from, prefix string) string {
 
 // PrefixEdit is the sed command with which the README of deploy/nats puts acme
 // before the subjects of events.
-const PrefixEdit = `s/^\( *"\)\([a-z]\)/\1acme.\2/`
+const PrefixEdit = `s/^\( *"\)\([a-z]\)/\1acme.\2/;s/\(subject: "\)\([a-z]\)/\1acme.\2/`
 
 // environment is process-wide, and the server reads its configuration from it.
 var environment sync.Mutex
