@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/finx-connector/finx-connector/internal/secret"
 	"github.com/finx-connector/finx-connector/internal/vaulttest"
 	"github.com/finx-connector/finx-connector/vaultstore"
 	"github.com/finx-connector/finx-connector/vaultstore/vaultstoretest"
@@ -210,6 +212,34 @@ func TestSetupBindsToNetworks(t *testing.T) {
 	}
 }
 
+// TestSetupKeepsToItsPaths has a mount with the word of the policy's prefix in it.
+func TestSetupKeepsToItsPaths(t *testing.T) {
+	s := newSetup(t)
+	parent := s.env["VAULT_KV_MOUNT"]
+	s.env["VAULT_KV_MOUNT"], s.env["VAULT_KV_PREFIX"] = parent+"/finx", "bank"
+	t.Cleanup(func() { // the test's context is over by then
+		_, _, _ = s.srv.Try(context.Background(), s.srv.Token, http.MethodDelete, "sys/mounts/"+parent+"/finx", nil) //nolint:usetesting // see above
+	})
+	// As somebody may have left it there, to be filled in again.
+	if err := os.WriteFile(s.env["SECRET_ID_FILE"], nil, 0o644); err != nil { //nolint:gosec // that is the point
+		t.Fatal(err)
+	}
+	code, env, said := s.run(map[string]string{"VAULT_ADDR": s.srv.Addr + "/"})
+	if code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, said)
+	}
+	if info, err := os.Stat(env["VAULT_SECRET_ID_FILE"]); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the secret id: %v, %v", info, err)
+	}
+	if _, err := open(t, env, nil).Put(t.Context(), vaultstoretest.NewID(), vaultstore.Record{RefreshToken: secret.New("r")}, 0); err != nil {
+		t.Errorf("below %s/bank: %v", s.env["VAULT_KV_MOUNT"], err)
+	}
+	status, _, err := s.srv.Try(t.Context(), s.token(""), http.MethodGet, parent+"/bank/data/finx/x", nil)
+	if status != http.StatusForbidden {
+		t.Errorf("the policy reaches %s/bank: %d %v", parent, status, err)
+	}
+}
+
 func TestSetupForKubernetes(t *testing.T) {
 	s := newSetup(t)
 	k := s.srv.Kubernetes(t, nil)
@@ -244,6 +274,10 @@ func TestSetupSaysWhatIsWrong(t *testing.T) {
 		"no token":                  {map[string]string{"VAULT_TOKEN": ""}, 2, "VAULT_TOKEN or VAULT_TOKEN_FILE"},
 		"another login":             {map[string]string{"VAULT_AUTH": "ldap"}, 2, "approle or kubernetes"},
 		"an injected name":          {map[string]string{"ROLE": `x","a":"b`}, 2, "ROLE holds a character"},
+		"a path upwards":            {map[string]string{"VAULT_KV_PREFIX": "../x"}, 2, "VAULT_KV_PREFIX is no path"},
+		"a path from the root":      {map[string]string{"VAULT_KV_MOUNT": "/x"}, 2, "VAULT_KV_MOUNT is no path"},
+		"a role with a slash":       {map[string]string{"ROLE": "a/b"}, 2, "ROLE is one name"},
+		"nowhere to put a login":    {map[string]string{"VAULT_KV_MOUNT": s.env["VAULT_KV_MOUNT"] + "2", "SECRET_ID_FILE": "/proc/none/secret-id"}, 1, "/proc/none/secret-id cannot be written"},
 		"nobody there":              {map[string]string{"VAULT_ADDR": "http://127.0.0.1:1"}, 1, "does not answer"},
 		"a token of no use":         {map[string]string{"VAULT_TOKEN": "hvs.nothing"}, 1, "status 403"},
 		"KV of version 1":           {nil, 1, "version 1"},

@@ -66,7 +66,7 @@ func TestTheWholeJobOverMutualTLS(t *testing.T) {
 	}
 
 	// Upstream's account reaches the streams from every node.
-	for _, url := range strings.Split(urls, ",") {
+	for url := range strings.SplitSeq(urls, ",") {
 		env := shippedEnv(shipped, natstest.RoleUpstream, url, clients)
 		if p := launch(t, programs.path(t, "finx-connector"), env, "emit", "sync", "--connection-id", link.ConnectionID); p.wait(within) != 0 {
 			t.Errorf("emit sync as upstream at %s:\n%s", url, p.out)

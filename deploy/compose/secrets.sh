@@ -25,5 +25,6 @@ if [ ! -s secrets/nats.env ]; then
   mv secrets/nats.env.new secrets/nats.env
 fi
 
+chmod 700 secrets # it may have been there
 chmod 644 secrets/*
 echo "secrets are in $PWD/secrets"

@@ -34,10 +34,13 @@ until curl -sS -o /dev/null --fail --max-time 5 "$VAULT_ADDR/v1/sys/health" 2>/d
   sleep 1
 done
 
-rm -f /login/secret-id # one that is thirty days old is of no use; connectors read the file again at each login
+# A new one at each start, since one that is thirty days old is of no use. The one before stays until it is there: connectors
+# read the file again at each login.
+rm -f /login/secret-id.new
 # Standard output is the connector's environment, of which only the role id is not known beforehand.
-VAULT_TOKEN=$(text root_token <"$kept") SECRET_ID_FILE=/login/secret-id sh /etc/finx/vault/setup.sh >/tmp/environment
+VAULT_TOKEN=$(text root_token <"$kept") SECRET_ID_FILE=/login/secret-id.new sh /etc/finx/vault/setup.sh >/tmp/environment
 sed -n 's/^VAULT_ROLE_ID=//p' /tmp/environment >/login/role-id
 # Nobody but the connectors mounts this volume, and they run as somebody else.
-chmod 644 /login/role-id /login/secret-id
+chmod 644 /login/role-id /login/secret-id.new
+mv -f /login/secret-id.new /login/secret-id
 say done

@@ -44,11 +44,20 @@ if [ -z "${VAULT_TOKEN:-}" ]; then
   [ -n "${VAULT_TOKEN_FILE:-}" ] || usage 'VAULT_TOKEN or VAULT_TOKEN_FILE is not set'
   VAULT_TOKEN=$(cat "$VAULT_TOKEN_FILE")
 fi
+VAULT_ADDR=${VAULT_ADDR%/}
 # They go into JSON, addresses and a sed command as they are.
 for name in VAULT_KV_MOUNT VAULT_KV_PREFIX VAULT_TRANSIT_MOUNT VAULT_TRANSIT_KEY VAULT_AUTH_MOUNT ROLE TOKEN_TTL TOKEN_MAX_TTL \
   BOUND_CIDRS SECRET_ID_TTL AUDIT_FILE K8S_HOST K8S_SERVICE_ACCOUNT K8S_NAMESPACE K8S_AUDIENCE; do
   eval "value=\$$name"
   case $value in *[!A-Za-z0-9_./:,@-]* | */ ) usage "$name holds a character that is not allowed" ;; esac
+done
+for name in VAULT_KV_MOUNT VAULT_KV_PREFIX VAULT_TRANSIT_MOUNT VAULT_TRANSIT_KEY VAULT_AUTH_MOUNT ROLE; do
+  eval "value=\$$name"
+  case /$value/ in *//* | */./* | */../*) usage "$name is no path" ;; esac
+done
+for name in VAULT_TRANSIT_KEY ROLE; do
+  eval "value=\$$name"
+  case $value in */*) usage "$name is one name, without a slash" ;; esac
 done
 command -v curl >/dev/null || fail 'curl is missing'
 
@@ -116,7 +125,8 @@ engine() {
 
 # policy NAME FILE: with the paths of this installation in it.
 policy() {
-  sed -e "s#\"secret/#\"$VAULT_KV_MOUNT/#" -e "s#/finx/#/$VAULT_KV_PREFIX/#" \
+  # The prefix before the mount, which may have the same word in it.
+  sed -e "s#/finx/#/$VAULT_KV_PREFIX/#" -e "s#\"secret/#\"$VAULT_KV_MOUNT/#" \
     -e "s#\"transit/#\"$VAULT_TRANSIT_MOUNT/#" -e "s#/finx-escrow\"#/$VAULT_TRANSIT_KEY\"#" "$2" |
     sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/$/\\n/' | tr -d '\n' >"$tmp/policy"
   rules="\"policy\":\"$(cat "$tmp/policy")\""
@@ -205,10 +215,15 @@ approle() {
   elif [ -s "$SECRET_ID_FILE" ]; then
     say "ok    secret id in $SECRET_ID_FILE"
   else
+    # Beside it and then in its place: one that was there may be readable by more than its owner, and a
+    # directory that cannot be written to shows before there is a secret id.
+    rm -f "$SECRET_ID_FILE.new"
+    printf '' >"$SECRET_ID_FILE.new" || fail "$SECRET_ID_FILE cannot be written"
     must POST "$path/secret-id" '{}'
     secret_id=$(sed -n 's/.*"secret_id":"\([^"]*\)".*/\1/p' "$tmp/answer")
     [ -n "$secret_id" ] || fail "$path gave no secret id"
-    printf '%s' "$secret_id" >"$SECRET_ID_FILE"
+    printf '%s' "$secret_id" >"$SECRET_ID_FILE.new"
+    mv -f "$SECRET_ID_FILE.new" "$SECRET_ID_FILE"
     say "made  secret id in $SECRET_ID_FILE"
   fi
 }
