@@ -79,6 +79,21 @@ func TestChartPassesLint(t *testing.T) {
 	}
 }
 
+// Kubernetes takes names that YAML takes for numbers and switches.
+func TestNamesAreText(t *testing.T) {
+	objects(t, loadValues(t, `
+finx: {baseURL: 'https://finx.example', clientID: acme, existingSecret: '123'}
+nats: {existingSecret: '1e5', tls: {caSecret: '0', clientSecret: 'true'}}
+vault: {auth: approle, caSecret: '7', approle: {existingSecret: 'on'}}
+escrow: {existingSecret: '8', dir: {persistent: true, storageClassName: '9'}}
+streams: {existingSecret: '10', tlsClientSecret: '11'}
+serviceAccount: {name: 'true'}
+priorityClassName: '12'
+fullnameOverride: '13'
+autoscaling: {kind: hpa}
+`))
+}
+
 func TestNotesSayWhatIsOff(t *testing.T) {
 	notes := func(name string) string {
 		files, err := render(t.Context(), valuesFiles(t)[name])
@@ -114,6 +129,8 @@ func TestSchemaRefuses(t *testing.T) {
 		"approle without secret": {least + "}\nvault: {auth: approle}", "existingSecret"},
 		"keda without broker":    {least + "}\nautoscaling: {kind: keda}", "monitoringEndpoint"},
 		"scaled to nothing":      {least + "}\nautoscaling: {kind: keda, minReplicas: 0, keda: {monitoringEndpoint: 'n:8222', account: A}}", "minReplicas"},
+		"more than the most":     {least + "}\nautoscaling: {kind: hpa, minReplicas: 5, maxReplicas: 2}", "minReplicas"},
+		"scaled by nothing":      {least + "}\nautoscaling: {kind: hpa}\nresources: null", "resources.requests.cpu"},
 		"volumes of nothing":     {least + "}\nescrow: {dir: {enabled: false, persistent: true}}", "enabled"},
 		"too short a grace":      {least + "}\nextraGraceSeconds: 5", "extraGraceSeconds"},
 	} {

@@ -107,21 +107,21 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- with .credentials }}
 - name: nats-identity
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
     items: [{ key: {{ $.key | quote }}, path: identity }]
 {{- end }}
 {{- with $n.tls.caSecret }}
 - name: nats-ca
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
     items: [{ key: {{ $n.tls.caKey | quote }}, path: ca.crt }]
 {{- end }}
 {{- with .client }}
 - name: nats-tls
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
     items: [{ key: tls.crt, path: tls.crt }, { key: tls.key, path: tls.key }]
 {{- end }}

@@ -17,7 +17,7 @@ metadata:
     {{- end }}
     {{- with .Values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
 spec:
-  serviceAccountName: {{ include "finx-connector.serviceAccountName" . }}
+  serviceAccountName: {{ include "finx-connector.serviceAccountName" . | quote }}
   # The connector never speaks to the API server. Its token for Vault is projected below, for Vault alone.
   automountServiceAccountToken: false
   enableServiceLinks: false
@@ -28,7 +28,7 @@ spec:
   imagePullSecrets: {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
@@ -53,7 +53,7 @@ spec:
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       args: [serve]
       envFrom:
-        - configMapRef: { name: {{ include "finx-connector.fullname" . }} }
+        - configMapRef: { name: {{ include "finx-connector.fullname" . | quote }} }
       env:
         {{- with include "finx-connector.goMemLimit" . }}
         - { name: GOMEMLIMIT, value: {{ . | quote }} }
@@ -102,14 +102,14 @@ spec:
   volumes:
     - name: finx
       secret:
-        secretName: {{ .Values.finx.existingSecret }}
+        secretName: {{ .Values.finx.existingSecret | quote }}
         defaultMode: 0440
         items: [{ key: {{ .Values.finx.clientSecretKey | quote }}, path: client-secret }]
     {{- include "finx-connector.brokerVolumes" $broker | indent 4 }}
     {{- if .Values.vault.caSecret }}
     - name: vault-ca
       secret:
-        secretName: {{ .Values.vault.caSecret }}
+        secretName: {{ .Values.vault.caSecret | quote }}
         defaultMode: 0440
         items: [{ key: {{ .Values.vault.caKey | quote }}, path: ca.crt }]
     {{- end }}
@@ -126,7 +126,7 @@ spec:
     {{- else }}
     - name: vault-approle
       secret:
-        secretName: {{ .Values.vault.approle.existingSecret }}
+        secretName: {{ .Values.vault.approle.existingSecret | quote }}
         defaultMode: 0440
         items:
           - { key: {{ .Values.vault.approle.roleIDKey | quote }}, path: role-id }
@@ -135,7 +135,7 @@ spec:
     {{- if .Values.escrow.existingSecret }}
     - name: escrow-key
       secret:
-        secretName: {{ .Values.escrow.existingSecret }}
+        secretName: {{ .Values.escrow.existingSecret | quote }}
         defaultMode: 0440
         items: [{ key: {{ .Values.escrow.key | quote }}, path: key }]
     {{- end }}
