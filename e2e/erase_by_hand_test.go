@@ -26,7 +26,7 @@ func TestErasureByHand(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{sandbox: finxtest.Options{Shape: finxtest.Shape{Accounts: 1, Transactions: 5}}, env: map[string]string{"SYNC_INTERVAL": "1h"}})
 	stop := r.start()
-	const user, other = "erase-me@example.com", "keep-me@example.com"
+	const user, other = "erase-me@example.com", "erase-me@example.com.au" // one is the beginning of the other
 	gone, _ := r.establish(user)
 	stays, _ := r.establish(other)
 	r.send(events.TypeSyncRequested, map[string]any{"connection_id": gone.ConnectionID})
@@ -39,13 +39,18 @@ func TestErasureByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := r.traces(user, gone.ConnectionID, rec.OAuthState); len(found) < 6 {
+	texts := written(rec)
+	kept := r.traces(written(connection.Record{ID: stays.ConnectionID, UserID: other})...)
+	if found := r.traces(texts...); len(found) < 6 {
 		t.Fatalf("before, they are only in %v", found)
 	}
 
 	r.eraseByHand(rec)
-	if found := r.traces(user, gone.ConnectionID, rec.OAuthState); len(found) != 0 {
+	if found := r.traces(texts...); len(found) != 0 {
 		t.Errorf("still there: %v", found)
+	}
+	if found := r.traces(written(connection.Record{ID: stays.ConnectionID, UserID: other})...); !slices.Equal(found, kept) {
+		t.Errorf("of the other user there was %v, and is %v", kept, found)
 	}
 	if status, _, err := r.vault.Try(t.Context(), r.vault.Token, http.MethodGet, r.mount+"/metadata/finx/connections/"+gone.ConnectionID, nil); err != nil || status != http.StatusNotFound {
 		t.Errorf("Vault answers %d, %v", status, err)
@@ -88,7 +93,7 @@ func (r *rig) eraseByHand(rec connection.Record) {
 			r.t.Fatal(err)
 		}
 		r.eachMessage(ctx, name, func(m *jetstream.RawStreamMsg) {
-			if !names(m, rec.ID, rec.UserID, rec.OAuthState) {
+			if !names(m, written(rec)...) {
 				return
 			}
 			if err := s.SecureDeleteMsg(ctx, m.Sequence); err != nil {
@@ -96,6 +101,18 @@ func (r *rig) eraseByHand(rec connection.Record) {
 			}
 		})
 	}
+}
+
+// written is how a person stands in messages: whole values, as one may be part of
+// another's.
+func written(rec connection.Record) []string {
+	texts := []string{rec.ID, `"` + rec.UserID + `"`}
+	for _, state := range []string{rec.OAuthState, rec.RenewalState} {
+		if state != "" {
+			texts = append(texts, `"`+state+`"`, "state="+state+"&", "state="+state+`"`)
+		}
+	}
+	return texts
 }
 
 func (r *rig) purge(ctx context.Context, stream, subject string) {
