@@ -55,6 +55,12 @@ func isParked(c events.Codec, subject string) bool {
 	return strings.HasPrefix(subject, c.Subject(events.SubjectDuePark)+".")
 }
 
+// isDue reports whether a timer made the message. The broker keeps the last one of a
+// connection only, see publisher.ScheduleSync.
+func (r reference) isDue(c events.Codec) bool {
+	return strings.HasPrefix(r.Subject, c.Subject(events.SubjectDue)+".")
+}
+
 // isOf reports whether a message is the one that was parked.
 func (r reference) isOf(m events.Message) bool {
 	return r.StoredAt.IsZero() || r.StoredAt.Equal(m.Time)

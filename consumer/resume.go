@@ -84,9 +84,12 @@ func (w *work) resume(ctx context.Context) {
 	}
 	if err != nil {
 		lane.queue.leave()
-		if gone {
+		switch {
+		case gone && r.isDue(due.cfg.Codec):
+			err = nil // the next one of its connection took its place, and is handled instead
+		case gone:
 			err = fault.Permanent(fault.Expired, err)
-		} else {
+		default:
 			due.status.read(r.Stream, err)
 		}
 		back.settle(ctx, err, context.Cause(ctx))
