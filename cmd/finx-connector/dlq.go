@@ -11,6 +11,7 @@ import (
 	"github.com/finx-connector/finx-connector/app"
 	"github.com/finx-connector/finx-connector/connection"
 	"github.com/finx-connector/finx-connector/dlq"
+	"github.com/finx-connector/finx-connector/events"
 	"github.com/finx-connector/finx-connector/internal/fault"
 )
 
@@ -67,9 +68,12 @@ type letterView struct {
 	Original uint64      `json:"original_sequence"`
 }
 
+// viewLetter takes codes and what looks like a secret out of what is shown: a letter
+// of another program may have them where ours never do.
 func viewLetter(l dlq.Letter) letterView {
+	clean, texts := events.RedactCallback(events.Message{Subject: l.Original.Subject, Header: l.Header, Data: l.Data}, l.Error)
 	return letterView{
-		Sequence: l.Sequence, Time: l.Time.UTC(), Age: int64(max(0, time.Since(l.Time)).Seconds()), Class: l.Reason, Subject: l.Original.Subject, Error: l.Error,
+		Sequence: l.Sequence, Time: l.Time.UTC(), Age: int64(max(0, time.Since(l.Time)).Seconds()), Class: l.Reason, Subject: clean.Subject, Error: withoutSecrets(texts[0]),
 		Attempts: l.Attempts, Consumer: l.Consumer, Stream: l.Original.Stream, Original: l.Original.Sequence,
 	}
 }

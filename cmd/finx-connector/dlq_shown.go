@@ -40,10 +40,9 @@ func withoutSecrets(s string) string {
 // body and every header that no protocol defines, is shown with body only.
 func detailsOfLetter(l dlq.Letter, body bool) letterDetails {
 	view := viewLetter(l)
-	clean, texts := events.RedactCallback(events.Message{Subject: l.Original.Subject, Header: l.Header, Data: l.Data}, l.Error, l.Original.MsgID)
-	view.Error, view.Subject = withoutSecrets(texts[0]), clean.Subject
+	clean, texts := events.RedactCallback(events.Message{Subject: l.Original.Subject, Header: l.Header, Data: l.Data}, l.Original.MsgID)
 	d := letterDetails{
-		letterView: view, MsgID: withoutSecrets(texts[1]), Bytes: len(l.Data), Withheld: l.Withheld(), Headers: map[string][]string{},
+		letterView: view, MsgID: withoutSecrets(texts[0]), Bytes: len(l.Data), Withheld: l.Withheld(), Headers: map[string][]string{},
 	}
 	if !l.Original.Stored.IsZero() {
 		at := l.Original.Stored.UTC()

@@ -102,3 +102,32 @@ func TestRedrivingManyIsInterrupted(t *testing.T) {
 		t.Errorf("a run is not ended in its note:\n%s", log)
 	}
 }
+
+// A dead letter of another program, or of an older one, may say in its error or its
+// subject what it must not: no command prints it.
+func TestLettersOfOthersTellNoSecret(t *testing.T) {
+	r := applied(t)
+	m := &nats.Msg{Subject: "dlq.callback.received", Data: []byte(`{"state":"s","success":true,"code":"canary-code-1"}`), Header: nats.Header{
+		"Dlq-Reason": {"rejected"}, "Dlq-Stream": {"FINX_CALLBACKS"}, "Dlq-Sequence": {"1"}, "Dlq-Subject": {"callback.received.canary-code-1"},
+		"Dlq-Error": {"exchanging canary-code-1: Authorization: Bearer canary-token-2"},
+	}}
+	if _, err := r.js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"list"},
+		{"list", "-o", "json"},
+		{"list", "--summary"},
+		{"show", "1"},
+		{"show", "1", "--body"},
+		{"redrive", "--all"},
+		{"redrive", "--all", "-o", "json"},
+		{"discard", "1", "--reason", "x"},
+		{"discard", "1", "--reason", "x", "-o", "json"},
+		{"redrive", "1", "--yes"},
+		{"discard", "1", "--reason", "x", "--yes"},
+		{"log"},
+	} {
+		r.run(t, append([]string{"dlq"}, args...)...).hides(t, "canary")
+	}
+}
