@@ -69,10 +69,10 @@ func (l *appRoleLogin) currentSecretID(ctx context.Context, client *api.Client) 
 	}
 	inside, err := own.Logical().UnwrapWithContext(ctx, id)
 	if re, ok := errors.AsType[*api.ResponseError](err); ok && re.StatusCode == http.StatusBadRequest {
-		return "", fmt.Errorf("unwrapping the secret id: somebody else may have opened it, treat it as stolen: %w", inOurWords(err))
+		return "", fmt.Errorf("unwrapping the secret id: somebody else may have opened it, treat it as stolen: %w", inOurWords(wireOf(ctx), err))
 	}
 	if err != nil {
-		return "", fmt.Errorf("unwrapping the secret id: %w", inOurWords(err))
+		return "", fmt.Errorf("unwrapping the secret id: %w", inOurWords(wireOf(ctx), err))
 	}
 	if inside == nil {
 		return "", errors.New("unwrapping the secret id: nothing inside")

@@ -119,7 +119,7 @@ func (s *Store) askTransit(ctx context.Context, path string, body map[string]any
 	}
 	err = s.session.do(ctx, false, func(ctx context.Context, client *api.Client) error {
 		got, err = askTransitOnce(ctx, client, path, raw)
-		return judgeTransit(err, sent)
+		return judgeTransit(ctx, err, sent)
 	})
 	switch {
 	case errors.Is(err, errDenied):
@@ -159,13 +159,13 @@ func askTransitOnce(ctx context.Context, client *api.Client, path string, body [
 // way may be refused with the same status and means nothing of the kind. A 403
 // is left to session.do. The texts are those of Vault 1.13; a refusal of
 // another text counts as one too, since what is sent never varies.
-func judgeTransit(err error, sent string) error {
+func judgeTransit(ctx context.Context, err error, sent string) error {
 	re, ok := errors.AsType[*api.ResponseError](err)
 	if !ok || re.RawError {
 		return err
 	}
 	words := strings.Join(re.Errors, "; ")
-	refusal := &statusError{status: re.StatusCode, problem: problemOf(re)}
+	refusal := &statusError{status: re.StatusCode, problem: problemOf(wireOf(ctx), re)}
 	if _, sealed, ok := strings.Cut(strings.TrimPrefix(sent, wrappedPrefix), ":"); ok && strings.Contains(words, sealed) {
 		refusal.problem = "it quotes the key, which is left out here"
 	}

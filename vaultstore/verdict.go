@@ -50,7 +50,7 @@ func judge(ctx context.Context, write bool, w *wire, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = inOurWords(err)
+	err = inOurWords(w, err)
 	e, answered := errors.AsType[*statusError](err)
 	if !answered {
 		return judgeSilence(ctx, write, w, err)
@@ -80,12 +80,12 @@ func judge(ctx context.Context, write bool, w *wire, err error) error {
 
 // inOurWords replaces an error that holds an answer of Vault, which would print
 // many lines with whatever the answer said, by a statusError.
-func inOurWords(err error) error {
+func inOurWords(w *wire, err error) error {
 	re, ok := errors.AsType[*api.ResponseError](err)
 	if !ok {
 		return err
 	}
-	return &statusError{status: re.StatusCode, problem: problemOf(re), foreign: re.RawError}
+	return &statusError{status: re.StatusCode, problem: problemOf(w, re), foreign: re.RawError}
 }
 
 // judgeSilence judges a call that got no answer.
@@ -120,13 +120,13 @@ func isForbidden(err error) bool {
 	return ok && e.status == http.StatusForbidden
 }
 
-// problemOf returns Vault's own words on one line. What is no JSON came from
+// problemOf returns Vault's own words on one line, without what was sent. What is no JSON came from
 // something between us and Vault and is not repeated.
-func problemOf(re *api.ResponseError) string {
+func problemOf(w *wire, re *api.ResponseError) string {
 	if re.RawError {
 		return "an answer that is not Vault's"
 	}
-	problem := strings.Join(strings.Fields(strings.Join(re.Errors, "; ")), " ")
+	problem := strings.Join(strings.Fields(w.quiet(strings.Join(re.Errors, "; "))), " ")
 	if len(problem) > maxProblem {
 		problem = strings.ToValidUTF8(problem[:maxProblem], "") + "…"
 	}

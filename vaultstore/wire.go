@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,6 +16,9 @@ import (
 type wire struct {
 	maybeApplied atomic.Bool  // an attempt may have taken effect without saying so
 	retryAfter   atomic.Int64 // nanoseconds, from the last answer
+
+	mu   sync.Mutex
+	sent []string // by attempts that were refused; see quiet
 }
 
 type wireKey struct{}
@@ -22,6 +26,14 @@ type wireKey struct{}
 func withWire(ctx context.Context) (context.Context, *wire) {
 	w := &wire{}
 	return context.WithValue(ctx, wireKey{}, w), w
+}
+
+// wireOf is that of the call which ctx belongs to.
+func wireOf(ctx context.Context) *wire {
+	if w, ok := ctx.Value(wireKey{}).(*wire); ok {
+		return w
+	}
+	return &wire{}
 }
 
 // observer is the transport below vault/api.
@@ -34,10 +46,19 @@ type observer struct {
 func (o observer) RoundTrip(req *http.Request) (*http.Response, error) {
 	var sent atomic.Bool
 	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
-	resp, err := o.next.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	w, watched := req.Context().Value(wireKey{}).(*wire)
+	attempt := req.WithContext(httptrace.WithClientTrace(req.Context(), trace))
+	var body *sentBody
+	if watched {
+		body = watchBody(attempt)
+	}
+	resp, err := o.next.RoundTrip(attempt)
 	o.metrics.answer(resp)
-	if w, ok := req.Context().Value(wireKey{}).(*wire); ok {
+	if watched {
 		w.note(resp, err, sent.Load())
+		if resp != nil && resp.StatusCode >= http.StatusBadRequest {
+			w.keepSent(req, body)
+		}
 	}
 	return resp, err
 }
