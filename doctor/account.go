@@ -22,7 +22,8 @@ func checkAccount(ctx context.Context, sheet *Sheet, b Broker) bool {
 	case invisible(sheet, GroupNATS, "JetStream", err):
 		return true // what is needed of it may be visible all the same
 	case err != nil:
-		sheet.fail(GroupNATS, "JetStream", "no answer: "+err.Error(), remedy)
+		sheet.fail(GroupNATS, "JetStream", "no answer: "+err.Error(),
+			"the broker itself answers: look whether most servers of its cluster run and have elected a leader for JetStream (`nats server report jetstream`)")
 		return false
 	case !a.Enabled:
 		sheet.fail(GroupNATS, "JetStream", "it is off, in the server or for this account", remedy)

@@ -56,8 +56,10 @@ func CheckBroker(s settings.Settings, b Broker) Check {
 // checkConnection also reports whether the broker is this machine's own and asks nobody
 // who he is.
 func checkConnection(ctx context.Context, sheet *Sheet, s settings.Settings, b Broker) (open, connected bool) {
-	addresses := b.Addresses(ctx)
+	tried := make(chan []natsconn.Address, 1)
+	go func() { tried <- b.Addresses(ctx) }()
 	f, err := b.Connect(ctx)
+	addresses := <-tried
 	if err != nil {
 		refuseConnection(sheet, s, addresses, err)
 		return false, false

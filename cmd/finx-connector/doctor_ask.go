@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,6 +47,8 @@ func (e *examination) broker() doctor.Broker {
 	topology := app.Topology(e.settings)
 	b := doctor.Broker{
 		Addresses: func(ctx context.Context) []natsconn.Address {
+			ctx, cancel := context.WithTimeout(ctx, e.limit/4)
+			defer cancel()
 			return natsconn.Reach(ctx, e.settings.NATS.URL.Reveal())
 		},
 		Connect: e.connect,
@@ -95,7 +98,10 @@ func (e *examination) connect(ctx context.Context) (natsconn.Facts, error) {
 	}
 	done := make(chan dialled, 1)
 	go func() {
-		nc, err := natsconn.Connect(cfg.Once(e.limit / 2))
+		// Whichever of the addresses answers is to be found in half of the time, the other
+		// half is for the questions.
+		each := e.limit / time.Duration(2*(1+strings.Count(e.settings.NATS.URL.Reveal(), ",")))
+		nc, err := natsconn.Connect(cfg.Once(each))
 		done <- dialled{nc, err}
 	}()
 	select {
