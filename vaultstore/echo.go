@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	tokenHeader = "X-Vault-Token"
 	// leastSent is the length from which a value that was sent is looked for in an
 	// answer; shorter ones, such as numbers, are in every text. sentLead is how much
 	// of one that the answer has cut off is enough to know it by.
@@ -84,7 +83,7 @@ func watchBody(req *http.Request) *sentBody {
 // keepSent notes what a refusal may repeat: gateways and debugging proxies quote the
 // request, whose token, secret id or tokens of finX belong into no error.
 func (w *wire) keepSent(req *http.Request, body *sentBody) {
-	sent := []string{req.Header.Get(tokenHeader)}
+	sent := []string{req.Header.Get("X-Vault-Token")}
 	if body != nil {
 		sent = append(sent, body.values()...)
 	}
