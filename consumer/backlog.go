@@ -37,7 +37,8 @@ type backlog struct {
 	next     uint64    // sequence before which everything is settled
 	filters  []string  // subjects of the consumer
 	oldest   time.Time // when the oldest message that is not settled was stored; zero: there is none
-	known    bool      // oldest was read
+	sequence uint64    // of that message
+	known    bool      // oldest was read, and is still the oldest
 }
 
 // note takes over what the consumer's info says.
@@ -54,8 +55,16 @@ func (b *backlog) note(consumer jetstream.Consumer, info *jetstream.ConsumerInfo
 		b.filters = []string{">"}
 	}
 	if b.waiting+b.unacked == 0 {
-		b.oldest, b.known = time.Time{}, true
+		b.oldest, b.sequence, b.known = time.Time{}, 0, true
 	}
+}
+
+// unread takes note that there is a message that is not settled and could not be read.
+// The one that was the oldest still is, unless it is settled by now.
+func (b *backlog) unread() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.known = b.known && b.sequence >= b.next
 }
 
 // backlogNow is what of it goes into the metrics. What is not known is NaN.
@@ -122,19 +131,21 @@ func (l *lane) look(ctx context.Context) {
 		return
 	}
 	var oldest time.Time
+	var sequence uint64
 	for _, subject := range filters {
 		m, err := streamread.Next(ctx, l.cfg.JS, l.Stream, subject, next)
 		switch {
 		case errors.Is(err, streamread.ErrNotFound):
 		case err != nil:
+			b.unread()
 			return
 		case oldest.IsZero() || m.Time.Before(oldest):
-			oldest = m.Time
+			oldest, sequence = m.Time, m.Sequence
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.oldest, b.known = oldest, true
+	b.oldest, b.sequence, b.known = oldest, sequence, true
 }
 
 // countLetters counts what the stream of the dead letters holds until ctx ends.
