@@ -51,6 +51,36 @@ type Config struct {
 	Metrics *Metrics // nil counts nothing
 }
 
+// leastHidden is the length from which a word of a header may be a secret.
+const leastHidden = 6
+
+// hidden takes the words of the headers that are sent out of a text: they are keys for
+// the endpoint, whose answer, or that of a gateway before it, may quote them.
+func (c Config) hidden() *strings.Replacer {
+	var pairs []string
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
+		for header := range strings.SplitSeq(c.getenv(name), ",") {
+			_, value, _ := strings.Cut(header, "=")
+			if plain, err := url.PathUnescape(value); err == nil {
+				value = plain
+			}
+			for _, word := range strings.Fields(value) {
+				if len(word) >= leastHidden {
+					pairs = append(pairs, word, "[redacted]")
+				}
+			}
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+func (c Config) getenv(name string) string {
+	if c.Getenv == nil {
+		return os.Getenv(name)
+	}
+	return c.Getenv(name)
+}
+
 // protocols of OTLP, as OpenTelemetry spells them.
 const (
 	protocolGRPC = "grpc"
@@ -68,10 +98,7 @@ type plan struct {
 
 // plan reads the configuration. Its errors name the variable that is wrong.
 func (c Config) plan() (plan, error) {
-	get := c.Getenv
-	if get == nil {
-		get = os.Getenv
-	}
+	get := c.getenv
 	if c.Endpoint == "" && c.TracesEndpoint == "" || strings.EqualFold(get(envDisabled), "true") {
 		return plan{}, nil
 	}

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type outlet struct {
 	batches  sdktrace.SpanProcessor
 	metrics  *Metrics
 	log      *slog.Logger
+	hidden   *strings.Replacer // of what the log takes over from the endpoint's answers
 
 	most    int64
 	waiting atomic.Int64    // ended and not handed to the exporter
@@ -34,7 +36,7 @@ type outlet struct {
 }
 
 func newOutlet(ctx context.Context, exporter sdktrace.SpanExporter, queue int, c Config) *outlet {
-	o := &outlet{exporter: exporter, most: int64(queue), metrics: c.Metrics, log: c.Logger}
+	o := &outlet{exporter: exporter, most: int64(queue), metrics: c.Metrics, log: c.Logger, hidden: c.hidden()}
 	o.working, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	// Never the first to be full: waiting counts what is in its batch as well.
 	o.batches = sdktrace.NewBatchSpanProcessor(exportTo{o}, sdktrace.WithMaxQueueSize(queue))
@@ -100,7 +102,7 @@ func (o *outlet) lost(ctx context.Context, n int, reason string, err error) {
 	o.mu.Unlock()
 	attrs := []slog.Attr{slog.Int("spans", n), slog.String("reason", reason)}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", oneLine(err.Error(), maxDescription)))
+		attrs = append(attrs, slog.String("error", oneLine(o.hidden.Replace(err.Error()), maxDescription)))
 	}
 	o.log.LogAttrs(ctx, slog.LevelWarn, "spans dropped", attrs...)
 }

@@ -2,6 +2,7 @@ package telemetry_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -134,6 +135,26 @@ func TestAnEndpointThatRefuses(t *testing.T) {
 				t.Errorf("the log says:\n%s", log.String())
 			}
 		})
+	}
+}
+
+// A gateway's page about a request it refuses quotes the key that was sent.
+func TestAnEndpointThatQuotesItsKey(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20canary-otlp-1,x-key=canary/otlp=2")
+	to := telemetrytest.Start(t)
+	to.Answer(func(w http.ResponseWriter, req *http.Request) bool {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = fmt.Fprint(w, "refused: ", req.Header)
+		return true
+	})
+	log := &lines{}
+	c := config(to.URL, nil)
+	c.Getenv, c.Logger = nil, slog.New(slog.NewTextHandler(log, nil))
+	tracer := newTracer(t, c)
+	spans(t.Context(), tracer, 1)
+	stop(t, tracer)
+	if text := log.String(); !strings.Contains(text, "refused: ") || strings.Contains(text, "canary") {
+		t.Errorf("the log says:\n%s", text)
 	}
 }
 
