@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ const maxConnections = 128
 // line: 60 s, three attempts a second apart, three idle connections.
 func (c Config) client() (*api.Config, error) {
 	conf := api.DefaultConfig()
+	if _, ok := errors.AsType[*url.Error](conf.Error); ok { // its text has the value, which may hold a password
+		return nil, errors.New("vaultstore: reading the environment: VAULT_AGENT_ADDR, VAULT_PROXY_ADDR or VAULT_HTTP_PROXY is no URL")
+	}
 	if conf.Error != nil {
 		return nil, fmt.Errorf("vaultstore: reading the environment: %w", conf.Error)
 	}

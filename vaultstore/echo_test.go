@@ -71,3 +71,16 @@ func TestALoginThatIsQuoted(t *testing.T) {
 		}
 	}
 }
+
+// What vault/api cannot read of the environment it quotes.
+func TestAProxyThatIsNoURL(t *testing.T) {
+	for _, name := range []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "http://user:canary%zz@proxy.example")
+			_, err := vaultstore.New(vaultstore.Config{Address: "http://127.0.0.1:1", Token: secret.New(theToken)})
+			if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "canary") {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
