@@ -6,7 +6,22 @@ import (
 	"log/slog"
 
 	"github.com/finx-connector/finx-connector/internal/telemetry"
+	"github.com/finx-connector/finx-connector/settings"
 )
+
+// CheckTraces says what is wrong with the settings of traces and with OpenTelemetry's
+// own variables, for which serve would not start. Nothing is sent. getenv is os.Getenv
+// when nil.
+func CheckTraces(ctx context.Context, s settings.Settings, getenv func(string) string) error {
+	tracer, err := telemetry.New(ctx, telemetry.Config{
+		Endpoint: s.Process.OTLPEndpoint, TracesEndpoint: s.Process.OTLPTracesEndpoint, Getenv: getenv,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	return tracer.Stop(ctx)
+}
 
 // openTraces makes the tracer, first of all parts, so that it is stopped last: what
 // the drain does is traced too.

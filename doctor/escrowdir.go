@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -12,6 +13,10 @@ func checkEscrowDir(sheet *Sheet, dir string) {
 	const name = "ESCROW_DIR"
 	info, err := os.Stat(dir)
 	if os.IsNotExist(err) {
+		if err := tryMaking(dir); err != nil {
+			sheet.fail(GroupSettings, name, dir+" is not there and cannot be made: "+plain(err), "make it, for the user that serve runs as: install -d -m 700 "+dir)
+			return
+		}
 		sheet.ok(GroupSettings, name, dir+" is not there yet; serve makes it")
 		return
 	}
@@ -50,4 +55,26 @@ func checkEscrowDir(sheet *Sheet, dir string) {
 	default:
 		sheet.ok(GroupSettings, name, dir+" is writable and holds nothing")
 	}
+}
+
+// tryMaking tries whether dir could be made, by a directory of another name in the
+// nearest place above it that is there, and leaves nothing behind.
+func tryMaking(dir string) error {
+	above := filepath.Dir(filepath.Clean(dir))
+	for {
+		_, err := os.Stat(above)
+		if err == nil {
+			break
+		}
+		if next := filepath.Dir(above); os.IsNotExist(err) && next != above {
+			above = next
+			continue
+		}
+		return err
+	}
+	probe, err := os.MkdirTemp(above, ".finx-connector-doctor*")
+	if err != nil {
+		return err
+	}
+	return os.Remove(probe)
 }

@@ -16,6 +16,9 @@ type Settings struct {
 	settings.Settings
 	// Missing is what serve would not start without, a line each.
 	Missing error
+	// Traces finds out what is wrong with what is set about traces; nil: it is not
+	// looked at.
+	Traces func(ctx context.Context) error
 	// Serving finds out who listens on this host; nil: it is not looked at. An error
 	// says that nobody can.
 	Serving func(ctx context.Context, addr string) (Serving, error)
@@ -49,6 +52,7 @@ func CheckSettings(s Settings) Check {
 		checkTimes(sheet, s.Settings)
 		checkEscrowSettings(sheet, s.Settings)
 		checkSecretFiles(sheet, s.SecretFiles())
+		checkTraces(ctx, sheet, s)
 		checkListen(ctx, sheet, s)
 	}}
 }
@@ -164,6 +168,15 @@ func plain(err error) string {
 		return pe.Err.Error()
 	}
 	return err.Error()
+}
+
+func checkTraces(ctx context.Context, sheet *Sheet, s Settings) {
+	if s.Traces == nil {
+		return
+	}
+	if err := s.Traces(ctx); err != nil {
+		sheet.fail(GroupSettings, "traces", "serve does not start: "+err.Error(), "correct the variable that is named, or unset it: docs/tracing.md")
+	}
 }
 
 func checkListen(ctx context.Context, sheet *Sheet, s Settings) {

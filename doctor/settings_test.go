@@ -75,12 +75,16 @@ func TestTheDirectoryForSealedAnswers(t *testing.T) {
 		mkdir("everybody's", 0o755):   {Warn, "chmod 700 "},
 		full:                          {Warn, "1 sealed answers"},
 		filepath.Join(file, "below"):  {Fail, "cannot be looked at"},
-		"/proc/finx-connector-doctor": {OK, "not there yet"},
+		filepath.Join(dir, "a", "b"):  {OK, "serve makes it"},
+		"/proc/finx-connector-doctor": {Fail, "cannot be made"},
 		"/proc/self/task":             {Fail, "cannot be written to"},
 	} {
 		sheet := &Sheet{}
 		checkEscrowDir(sheet, path)
 		expect(t, sheet, want.verdict, want.says)
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 4 {
+		t.Errorf("%v are there, %v", all, err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "mine")); err != nil || len(left) != 0 {
 		t.Errorf("%v are left, %v", left, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/finx-connector/finx-connector/app"
 	"github.com/finx-connector/finx-connector/doctor"
 	"github.com/finx-connector/finx-connector/settings"
 )
@@ -106,7 +107,10 @@ func (p *program) diagnose(ctx context.Context, f doctorFlags) (doctor.Report, e
 	defer e.close()
 	checks := []doctor.Check{doctor.CheckRedirects(s, f.redirect)}
 	if f.wants(doctor.GroupSettings) {
-		checks = append(checks, doctor.CheckSettings(doctor.Settings{Settings: s, Missing: missing, Serving: serving}))
+		checks = append(checks, doctor.CheckSettings(doctor.Settings{
+			Settings: s, Missing: missing, Serving: serving,
+			Traces: func(ctx context.Context) error { return app.CheckTraces(ctx, s, p.getenv) },
+		}))
 	}
 	clock := f.wants(doctor.GroupClock)
 	if clock || f.wants(doctor.GroupNATS, doctor.GroupStreams, doctor.GroupState) {

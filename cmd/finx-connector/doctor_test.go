@@ -177,3 +177,19 @@ func TestDoctorWrongUsage(t *testing.T) {
 		}
 	}
 }
+
+// TestDoctorOfTraces: what serve would not start with for the sake of traces.
+func TestDoctorOfTraces(t *testing.T) {
+	for name, wrong := range map[string]string{
+		"OTEL_TRACES_SAMPLER": "sometimes", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such/file", "OTEL_EXPORTER_OTLP_PROTOCOL": "tcp",
+	} {
+		in := &installation{rig: &rig{env: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "LISTEN_ADDR": "127.0.0.1:0", name: wrong}}}
+		in.doctor(t, exitFailed, "--only", "settings").says(t, doctor.Fail, "settings", "traces", "serve does not start", name)
+		in.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = ""
+		for _, f := range in.doctor(t, exitFailed, "--only", "settings").Findings { // for what serve needs beside
+			if f.Check == "traces" {
+				t.Errorf("traces are off, and are said to be wrong: %s", f.Seen)
+			}
+		}
+	}
+}
