@@ -64,7 +64,7 @@ func (c Config) hidden() *strings.Replacer {
 			if plain, err := url.PathUnescape(value); err == nil {
 				value = plain
 			}
-			for _, word := range strings.Fields(value) {
+			for word := range strings.FieldsSeq(value) {
 				if len(word) >= leastHidden {
 					pairs = append(pairs, word, "[redacted]")
 				}
