@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,11 +39,24 @@ func (f *Flow) Sweep(ctx context.Context) error {
 	if f.Background.SweepRate == 0 {
 		return nil
 	}
-	return f.alone(ctx, lockSweep, f.sweepAll)
+	mine := false
+	err := f.alone(ctx, lockSweep, func(held context.Context) error {
+		mine = true
+		return f.sweepAll(held)
+	})
+	if err == nil && !mine && f.Background.OpenMarks != nil {
+		f.Background.OpenMarks(0) // whoever sweeps counts them; what a sweep cut off here had seen may have ended since
+	}
+	return err
 }
 
-func (f *Flow) sweepAll(held context.Context) error {
+func (f *Flow) sweepAll(held context.Context) (err error) {
 	s := &sweep{Flow: f, every: time.Duration(float64(time.Second) / f.Background.SweepRate)}
+	defer func() {
+		if err != nil {
+			s.leaveOff()
+		}
+	}()
 	for more := true; more; {
 		ids, beyond, err := f.inventory(held, f.sweepPos.get(), sweepHold)
 		if err != nil {
@@ -83,6 +97,18 @@ func (s *sweep) tell() {
 	if s.Background.OpenMarks != nil {
 		s.Background.OpenMarks(max(len(s.later)+s.left, int(s.leftOpen.Load())))
 	}
+}
+
+// leaveOff makes the next sweep of this process begin with the first connection that
+// was not taken to its end.
+func (s *sweep) leaveOff() {
+	next := s.sweepPos.get()
+	for _, p := range s.later {
+		if id, err := parseConnectionID(p.id); err == nil && bytes.Compare(id[:], next[:]) < 0 {
+			next = id
+		}
+	}
+	s.sweepPos.set(next)
 }
 
 // postponed is a connection to be looked at again.
@@ -132,11 +158,12 @@ func (s *sweep) again(ctx context.Context) error {
 	for len(s.later) > 0 {
 		slices.SortFunc(s.later, func(a, b postponed) int { return a.at.Compare(b.at) })
 		next := s.later[0]
-		s.later = s.later[1:]
 		if err := pause(ctx, time.Until(next.at)); err != nil {
 			return err
 		}
+		s.later = s.later[1:]
 		if err := s.one(ctx, next.id, next.try); err != nil {
+			s.later = append(s.later, next)
 			return err
 		}
 	}

@@ -255,3 +255,40 @@ func TestSweepGoesOnWhereItStopped(t *testing.T) {
 		}
 	})
 }
+
+// What a sweep that is cut off had put off is looked at by the next one, and counts as
+// open no longer once another replica sweeps.
+func TestSweepComesBackToWhatItPutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var open atomic.Int64
+		w := newWorld(t, finxtest.Options{}, func(w *world) {
+			w.timersOnly = true
+			w.cfg.Background.OpenMarks = func(n int) { open.Store(int64(n)) }
+		})
+		var ids []string
+		for i := range 5 {
+			ids = append(ids, w.connect(hex.EncodeToString([]byte{byte(i)})+"@example.com").ID)
+		}
+		first := slices.Min(ids)
+		leave(t, w.secrets, first, "refresh", secret.Text{}, 0)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := w.Sweep(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if n := open.Load(); n != 1 {
+			t.Errorf("%d calls are said to be open, want 1", n)
+		}
+		_, release, err := w.cfg.Lock(t.Context(), "sweep")
+		w.must(err)
+		w.must(w.Sweep(t.Context()))
+		if n := open.Load(); n != 0 {
+			t.Errorf("%d calls are said to be open by who does not sweep", n)
+		}
+		release()
+		w.must(w.Sweep(t.Context()))
+		if tokens, _, err := w.secrets.Get(t.Context(), first); err != nil || tokens.Pending != nil {
+			t.Errorf("error %v, mark %+v", err, tokens.Pending)
+		}
+	})
+}
