@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -122,8 +123,11 @@ func checkOperator(t *testing.T, prefix string, env map[string]string, missed ma
 			t.Errorf("%s ended with %d:\n%s", c.name, code, p.out)
 		}
 	}
-	r.wire.during(byHand)
-	r.closeGuard(r.shipped.Roles[natstest.RoleOperator])
+	hands := map[string]func(*roled, natstest.Identity){byHand: (*roled).closeGuard, byRunbook: (*roled).followRunbooks}
+	for name, do := range hands {
+		r.wire.during(name)
+		do(r, r.shipped.Roles[natstest.RoleOperator])
+	}
 	r.wire.checkNothingRefused(t, r.names(), doctor)
 	needed := r.wire.needed(r.shipped, r.rules)
 	for i, rule := range r.rules {
@@ -132,10 +136,10 @@ func checkOperator(t *testing.T, prefix string, env map[string]string, missed ma
 			missed[plain(rule.subject, prefix)] = true
 			r.checkFails(rule, c)
 		}
-		if needed[i] == byHand {
+		if do := hands[needed[i]]; do != nil && !missed[plain(rule.subject, prefix)] {
 			missed[plain(rule.subject, prefix)] = true
-			over, stop := quietly(t, func(t testing.TB) { r.at(t).closeGuard(rule.without) })
-			r.wire.checkRefusal(t, rule, byHand, over)
+			over, stop := quietly(t, func(t testing.TB) { do(r.at(t), rule.without) })
+			r.wire.checkRefusal(t, rule, needed[i], over)
 			stop()
 		}
 	}
@@ -157,6 +161,28 @@ func (r *roled) closeGuard(id natstest.Identity) {
 	}
 	if err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// byRunbook is what docs/runbooks have operators look at, and a lane held for a while.
+const byRunbook = "runbooks are followed"
+
+func (r *roled) followRunbooks(id natstest.Identity) {
+	r.t.Helper()
+	nc := r.login(natstest.RoleOperator, id)
+	for _, call := range []struct{ subject, body string }{
+		{"$JS.API.STREAM.LIST", ""}, // nats stream report
+		{"$JS.API.STREAM.NAMES", ""},
+		{"$JS.API.CONSUMER.LIST.FINX_REQUESTS", ""}, // nats consumer report
+		{"$JS.API.CONSUMER.NAMES.FINX_REQUESTS", ""},
+		{"$JS.API.STREAM.INFO.KV_finx_escrow", `{"subjects_filter":">"}`}, // nats stream subjects
+		{"$JS.API.CONSUMER.PAUSE.FINX_REQUESTS.finx-syncs", `{"pause_until":"2126-01-01T00:00:00Z"}`},
+		{"$JS.API.CONSUMER.PAUSE.FINX_REQUESTS.finx-syncs", ""},
+	} {
+		reply, err := nc.Request(call.subject, []byte(call.body), 2*time.Second)
+		if err != nil || strings.Contains(string(reply.Data), `"error"`) {
+			r.t.Fatalf("%s: %v", call.subject, err)
+		}
 	}
 }
 

@@ -236,8 +236,8 @@ func forbidden() map[string][]string {
 		"SUB $JS.EVENT.ADVISORY.>", "$SYS.REQ.SERVER.PING",
 		"$JS.API.STREAM.DELETE.FINX_EVENTS", "$JS.API.STREAM.PURGE.FINX_EVENTS", "$JS.API.STREAM.DELETE.KV_finx_connections", "$JS.API.STREAM.PURGE.FINX_CALLBACKS",
 		"$JS.API.STREAM.MSG.DELETE.FINX_CALLBACKS", "$JS.API.STREAM.MSG.DELETE.FINX_EVENTS", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.MINE",
-		"$JS.API.STREAM.SNAPSHOT.FINX_CALLBACKS", "$JS.API.STREAM.RESTORE.FINX_CALLBACKS", "$JS.API.STREAM.LIST", "$JS.API.ACCOUNT.PURGE.FINX", "$JS.API.META.LEADER.STEPDOWN",
-		"$JS.API.CONSUMER.DELETE.FINX_CALLBACKS.finx-callbacks", "$JS.API.CONSUMER.PAUSE.FINX_CALLBACKS.finx-callbacks", "$JS.API.CONSUMER.RESET.FINX_CALLBACKS.finx-callbacks",
+		"$JS.API.STREAM.SNAPSHOT.FINX_CALLBACKS", "$JS.API.STREAM.RESTORE.FINX_CALLBACKS", "$JS.API.ACCOUNT.PURGE.FINX", "$JS.API.META.LEADER.STEPDOWN",
+		"$JS.API.CONSUMER.DELETE.FINX_CALLBACKS.finx-callbacks", "$JS.API.CONSUMER.RESET.FINX_CALLBACKS.finx-callbacks",
 		"$JS.API.CONSUMER.DURABLE.CREATE.FINX_CALLBACKS.mine", "finx.due.sync.x", "anything.else",
 	}
 	inputs := []string{"user.connect.requested", "callback.received", "callback.received.eu", "user.erasure.requested"}
@@ -248,6 +248,7 @@ func forbidden() map[string][]string {
 		"$JS.API.CONSUMER.CREATE.KV_finx_connections.mine.>", "$JS.API.CONSUMER.CREATE.KV_finx_escrow.mine.>", "$JS.API.STREAM.MSG.GET.KV_finx_escrow",
 	}
 	callbacks := []string{"$JS.API.CONSUMER.CREATE.FINX_CALLBACKS.mine", "$JS.API.CONSUMER.CREATE.FINX_CALLBACKS.mine.callback.received", "$JS.API.CONSUMER.MSG.NEXT.FINX_CALLBACKS.mine"}
+	overview := []string{"$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.FINX_CALLBACKS", "$JS.API.CONSUMER.NAMES.FINX_CALLBACKS", "$JS.API.CONSUMER.PAUSE.FINX_CALLBACKS.finx-callbacks"}
 	lanes := []string{"$JS.API.CONSUMER.MSG.NEXT.FINX_CALLBACKS.finx-callbacks", "$JS.ACK.FINX_CALLBACKS.finx-callbacks.1.1.1.1.0", "$JS.ACK.x.y.FINX_CALLBACKS.finx-callbacks.1.1.1.1.0"}
 	join := func(parts ...[]string) (all []string) {
 		for _, p := range parts {
@@ -256,14 +257,14 @@ func forbidden() map[string][]string {
 		return all
 	}
 	return map[string][]string{
-		natstest.RoleUpstream: join(everybody, outputs, books, reading, callbacks, lanes, []string{
+		natstest.RoleUpstream: join(everybody, overview, outputs, books, reading, callbacks, lanes, []string{
 			"$JS.API.STREAM.MSG.GET.FINX_CALLBACKS", "$JS.API.STREAM.INFO.FINX_CALLBACKS", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "SUB _INBOX_connector.>", "SUB _INBOX_operator.>",
 		}),
-		natstest.RoleConnector: join(everybody, inputs, callbacks, []string{
+		natstest.RoleConnector: join(everybody, overview, inputs, callbacks, []string{
 			"replay.completed", "$KV.finx_control.replay.x", "$KV.finx_control.dlq.x", "$JS.API.STREAM.MSG.GET.FINX_EVENTS", "$JS.API.STREAM.MSG.DELETE.FINX_DLQ", "$JS.API.INFO",
 			"$JS.API.CONSUMER.CREATE.FINX_CALLBACKS.finx-callbacks", "$JS.API.STREAM.UPDATE.FINX_CALLBACKS", "SUB _INBOX_operator.>", "SUB _INBOX_upstream.>",
 		}),
-		natstest.RoleDownstream: join(everybody, inputs, outputs, books, reading, callbacks, lanes, []string{
+		natstest.RoleDownstream: join(everybody, overview, inputs, outputs, books, reading, callbacks, lanes, []string{
 			"transactions.sync.requested", "$JS.API.STREAM.MSG.GET.FINX_EVENTS", "$JS.API.STREAM.MSG.GET.FINX_CALLBACKS", "$JS.API.STREAM.INFO.FINX_CALLBACKS", "$JS.API.STREAM.INFO.FINX_DLQ",
 			"$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.CREATE.FINX_EVENTS.ledger", "$JS.API.CONSUMER.DELETE.FINX_EVENTS.downstream", "$JS.API.CONSUMER.CREATE.FINX_DLQ.downstream",
 			"$JS.API.CONSUMER.MSG.NEXT.FINX_EVENTS.ledger", "SUB _INBOX_connector.>",
@@ -273,7 +274,7 @@ func forbidden() map[string][]string {
 			"$JS.API.CONSUMER.CREATE.FINX_EVENTS.downstream", "$JS.API.CONSUMER.MSG.NEXT.FINX_EVENTS.downstream", "$JS.API.CONSUMER.CREATE.FINX_TIMERS.mine", "$JS.API.CONSUMER.CREATE.KV_finx_escrow.mine.>",
 			"$KV.finx_control.replica.x", "$KV.finx_control.suspect.x", "$JS.API.STREAM.UPDATE.FINX_DLQ", "SUB _INBOX_connector.>", "SUB _INBOX_downstream.>",
 		}),
-		natstest.RoleProvisioner: join(everybody, inputs, outputs, books, reading, callbacks, lanes, []string{
+		natstest.RoleProvisioner: join(everybody, overview, inputs, outputs, books, reading, callbacks, lanes, []string{
 			"$JS.API.STREAM.MSG.GET.FINX_CALLBACKS", "$JS.API.DIRECT.GET.FINX_EVENTS", "$KV.finx_control.breaker.finx", "SUB _INBOX_connector.>",
 		}),
 	}
