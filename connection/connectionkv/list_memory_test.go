@@ -3,6 +3,7 @@ package connectionkv_test
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,7 +49,11 @@ func TestAWalkHoldsNoRecords(t *testing.T) {
 		})
 	}
 	writing.Wait()
+	// What is held is meant, not what a busy machine has not come to collect yet.
+	defer debug.SetGCPercent(debug.SetGCPercent(10))
 	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
 	var peak atomic.Uint64
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -56,7 +61,7 @@ func TestAWalkHoldsNoRecords(t *testing.T) {
 		for {
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			peak.Store(max(peak.Load(), m.HeapInuse))
+			peak.Store(max(peak.Load(), m.HeapAlloc))
 			select {
 			case <-stop:
 				return
@@ -71,7 +76,9 @@ func TestAWalkHoldsNoRecords(t *testing.T) {
 	if err != nil || n != records {
 		t.Fatalf("%d records, %v", n, err)
 	}
-	if peak.Load() > most {
-		t.Errorf("the heap grew to %d MiB", peak.Load()>>20)
+	if grown := int64(peak.Load()) - int64(before.HeapAlloc); grown > most { //nolint:gosec // sizes of heaps
+		t.Errorf("the heap grew by %d MiB", grown>>20)
+	} else {
+		t.Logf("the heap grew by %d KiB", grown>>10)
 	}
 }

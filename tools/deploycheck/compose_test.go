@@ -136,7 +136,7 @@ func TestSecretsScriptMakesThemOnce(t *testing.T) {
 	}
 	nk := filepath.Join(copied, "nk")
 	const standIn = "#!/bin/sh\nif [ \"$1\" = -gen ]; then echo SUKEY$$; else read -r seed; echo \"U$seed\"; fi\n"
-	if err := os.WriteFile(nk, []byte(standIn), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(nk, []byte(standIn), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	run := func() map[string]string {
