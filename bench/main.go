@@ -77,7 +77,7 @@ func measureAll(ctx context.Context, cfg config, stdout, stderr io.Writer) error
 		}
 	}
 	if cfg.update {
-		if err := report.writePage(); err != nil {
+		if err := benchmarksPage().write(report.text); err != nil {
 			return err
 		}
 	}

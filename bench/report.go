@@ -3,12 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 )
 
@@ -109,34 +105,4 @@ func (r report) writeWire(b *bytes.Buffer) {
 		}
 		b.WriteByte('\n')
 	}
-}
-
-// The figures stand between these lines of the page.
-const (
-	page      = "docs/benchmarks.md"
-	pageBegin = "<!-- figures, written by make bench BENCHFLAGS=-update -->\n"
-	pageEnd   = "<!-- end of figures -->\n"
-)
-
-// writePage puts the figures of this run into the page.
-func (r report) writePage() error {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output() //nolint:noctx // it takes no time
-	if err != nil {
-		return fmt.Errorf("finding %s: %w", page, err)
-	}
-	file := filepath.Join(strings.TrimSpace(string(out)), page)
-	old, err := os.ReadFile(file) //nolint:gosec // a page of the docs
-	if err != nil {
-		return err
-	}
-	before, rest, begun := strings.Cut(string(old), pageBegin)
-	_, after, ended := strings.Cut(rest, pageEnd)
-	if !begun || !ended {
-		return errors.New(page + " lacks the lines between which the figures stand")
-	}
-	var b bytes.Buffer
-	if err := r.text(&b); err != nil {
-		return err
-	}
-	return os.WriteFile(file, []byte(before+pageBegin+"\n"+b.String()+"\n"+pageEnd+after), 0o644) //nolint:gosec // a page of the docs
 }

@@ -82,7 +82,7 @@ func scaleMain(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	}
 	report, err := measureScale(ctx, cfg, stderr)
 	if err == nil && cfg.update {
-		err = report.writeInto("docs/operating.md")
+		err = operatingPage().write(report.text)
 	}
 	if err == nil && cfg.output == outputJSON {
 		err = report.json(stdout)

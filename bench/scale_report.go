@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -137,33 +133,4 @@ func count(v float64) string {
 		return fmt.Sprintf("%g,%03d", float64(int(v)/1000), int(v)%1000)
 	}
 	return fmt.Sprintf("%.0f", v)
-}
-
-// The figures stand between these lines of the page.
-const (
-	scaleBegin = "<!-- figures, written by make scale SCALEFLAGS=-update -->\n"
-	scaleEnd   = "<!-- end of figures -->\n"
-)
-
-// writeInto puts the figures into a page of the repository.
-func (r scaleReport) writeInto(page string) error {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output() //nolint:noctx // it takes no time
-	if err != nil {
-		return fmt.Errorf("finding %s: %w", page, err)
-	}
-	file := filepath.Join(strings.TrimSpace(string(out)), page)
-	old, err := os.ReadFile(file) //nolint:gosec // a page of the docs
-	if err != nil {
-		return err
-	}
-	before, rest, begun := strings.Cut(string(old), scaleBegin)
-	_, after, ended := strings.Cut(rest, scaleEnd)
-	if !begun || !ended {
-		return errors.New(page + " lacks the lines between which the figures stand")
-	}
-	var b bytes.Buffer
-	if err := r.text(&b); err != nil {
-		return err
-	}
-	return os.WriteFile(file, []byte(before+scaleBegin+"\n"+b.String()+"\n"+scaleEnd+after), 0o644) //nolint:gosec // a page of the docs
 }
