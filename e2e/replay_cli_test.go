@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,24 +67,7 @@ func (r *rig) bankCalls() int {
 // callbacks, and has an operator replay it in all three modes, with a kill in the
 // middle.
 func TestADayReplayedByCommand(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	d := &day{
-		rig: newRig(t, options{
-			sandbox: finxtest.Options{RevokeOnReuse: true, Shape: finxtest.Shape{Accounts: 2, Transactions: 3}},
-			env:     map[string]string{"FINX_TIMEOUT_TOKEN": "30s"},
-		}),
-		dice: rand.New(rand.NewPCG(seed, 1)), guests: map[string][]guest{},
-	}
-	d.start()
-	d.start()
-	d.arrive()
-	d.approveAll()
-	d.inject()
-	d.renewWithCode()
-	d.renewWithoutCode()
-	d.cancelRenewal()
-	d.checkDay()
+	d := aDay(t, finxtest.Shape{Accounts: 2, Transactions: 3})
 	t.Run("outputs", func(*testing.T) { d.replayOutputs() })
 	t.Run("inputs", func(*testing.T) { d.replayInputs() })
 	t.Run("inputs, killed", func(*testing.T) { d.replayKilled() })

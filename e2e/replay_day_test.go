@@ -42,17 +42,14 @@ type day struct {
 	sent   int // callbacks
 }
 
-// TestTheCallbacksOfADayReplayed plays a day with everything that happens to
-// callbacks, and publishes each of them again and again, in every form and under
-// ids of their own. Not one code may reach finX by that, no connection change,
-// and nothing be told that has not been told.
-func TestTheCallbacksOfADayReplayed(t *testing.T) {
-	t.Parallel()
+// aDay plays one with everything that happens to callbacks.
+func aDay(t *testing.T, shape finxtest.Shape) *day {
+	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	d := &day{
 		rig: newRig(t, options{
-			sandbox: finxtest.Options{RevokeOnReuse: true, Shape: finxtest.Shape{Accounts: 1, Transactions: 3}},
+			sandbox: finxtest.Options{RevokeOnReuse: true, Shape: shape},
 			// A busy machine must not make more lost answers than the one meant.
 			env: map[string]string{"FINX_TIMEOUT_TOKEN": "30s"},
 		}),
@@ -67,6 +64,16 @@ func TestTheCallbacksOfADayReplayed(t *testing.T) {
 	d.renewWithoutCode()
 	d.cancelRenewal()
 	d.checkDay()
+	return d
+}
+
+// TestTheCallbacksOfADayReplayed plays a day with everything that happens to
+// callbacks, and publishes each of them again and again, in every form and under
+// ids of their own. Not one code may reach finX by that, no connection change,
+// and nothing be told that has not been told.
+func TestTheCallbacksOfADayReplayed(t *testing.T) {
+	t.Parallel()
+	d := aDay(t, finxtest.Shape{Accounts: 1, Transactions: 3})
 	d.replay("in the evening")
 	d.refreshAll()
 	for n := range 2 {
