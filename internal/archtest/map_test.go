@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"flow":    {"custody", "finx", "vaultstore", "connection", "events", "internal/crashpoint", "internal/fault", "internal/secret", "internal/telemetry", "internal/waiting"},
 	"custody": {"finx", "vaultstore", "internal/crashpoint", "internal/fault", "internal/retry", "internal/secret", "internal/telemetry"},
 
-	"consumer":                {"events", "internal/fault", "internal/retry", "internal/streamread", "internal/telemetry"},
+	"consumer":                {"events", "internal/fault", "internal/line", "internal/retry", "internal/streamread", "internal/telemetry"},
 	"publisher":               {"events", "internal/fault", "internal/guard", "internal/retry", "internal/telemetry"},
 	"streams":                 {"events", "internal/fault", "internal/retry", "internal/streamread"},
 	"replay":                  {"events", "connection", "internal/fault", "internal/retry", "internal/streamread"},
@@ -56,7 +56,8 @@ var arrows = map[string][]string{
 	"internal/natsconn":   {"internal/fault", "internal/secret"},
 	"internal/retry":      {"internal/fault"},
 	"internal/secret":     {},
-	"internal/telemetry":  {"internal/fault"},
+	"internal/telemetry":  {"internal/fault", "internal/line"},
+	"internal/line":       {},
 	"internal/streamread": {},
 	"internal/waiting":    {},
 

@@ -3,9 +3,6 @@ package telemetry
 import (
 	"context"
 	"log/slog"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/trace"
 )
@@ -39,21 +36,3 @@ func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Ha
 // maxDescription is the most bytes of an error that a span, or a line about the
 // exporter, takes over.
 const maxDescription = 300
-
-// oneLine makes s fit for an attribute: one line, valid UTF-8, at most so many bytes.
-func oneLine(s string, most int) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) > most {
-		cut := most
-		for !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut]
-	}
-	return strings.TrimSpace(s)
-}

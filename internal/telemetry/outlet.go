@@ -9,6 +9,8 @@ import (
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/finx-connector/finx-connector/internal/line"
 )
 
 // sayAgain is how often the log says that spans are lost, for as long as they are.
@@ -102,7 +104,7 @@ func (o *outlet) lost(ctx context.Context, n int, reason string, err error) {
 	o.mu.Unlock()
 	attrs := []slog.Attr{slog.Int("spans", n), slog.String("reason", reason)}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", oneLine(o.hidden.Replace(err.Error()), maxDescription)))
+		attrs = append(attrs, slog.String("error", line.Of(o.hidden.Replace(err.Error()), maxDescription)))
 	}
 	o.log.LogAttrs(ctx, slog.LevelWarn, "spans dropped", attrs...)
 }

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/finx-connector/finx-connector/internal/fault"
+	"github.com/finx-connector/finx-connector/internal/line"
 )
 
 // Kind says on which side of a conversation a span is.
@@ -138,7 +139,7 @@ func (s Span) Event(name string, err error) {
 		return
 	}
 	s.span.AddEvent(name, trace.WithAttributes(
-		attribute.String(KeyErrorType, errorType(err)), attribute.String("error.message", oneLine(err.Error(), maxDescription)),
+		attribute.String(KeyErrorType, errorType(err)), attribute.String("error.message", line.Of(err.Error(), maxDescription)),
 	))
 }
 
@@ -163,10 +164,10 @@ func (s Span) End(err error) {
 }
 
 // Fail marks the step as failed, in words that the caller has made sure of.
-func (s Span) Fail(kind, line string) {
+func (s Span) Fail(kind, text string) {
 	if s.span != nil {
 		s.span.SetAttributes(attribute.String(KeyErrorType, kind))
-		s.span.SetStatus(codes.Error, oneLine(line, maxDescription))
+		s.span.SetStatus(codes.Error, line.Of(text, maxDescription))
 	}
 }
 
